@@ -59,7 +59,8 @@ class FrameContext:
 
     `format` is the parser asked for ("auto" lets each record choose); `timezone` is the IANA zone
     that zone-less times are read in; `year` is the year given for year-less times (else inferred
-    from `read_at`); `read_at` and `ingested` are microseconds since 1970 UTC.
+    from `file_time`, else `read_at`); `read_at`, `ingested` and `file_time` (an imported file's own
+    time, 0 unknown) are microseconds since 1970 UTC.
     """
 
     source: str
@@ -75,6 +76,7 @@ class FrameContext:
     timezone: str = "Asia/Ho_Chi_Minh"
     year: int | None = None
     path: str = ""
+    file_time: int = 0
     peer: str = ""
     agent: str = ""
     epoch: int = 0
