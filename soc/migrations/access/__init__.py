@@ -1,0 +1,1 @@
+"""The access database's migrations."""

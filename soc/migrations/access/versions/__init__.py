@@ -1,0 +1,1 @@
+"""One file per revision; each package starts its own branch with `down_revision = None`."""

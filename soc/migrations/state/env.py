@@ -1,0 +1,6 @@
+"""Alembic's entry into the state tree: runs on the connection it is handed, inside that transaction."""
+from __future__ import annotations
+
+from soc.migrations.upgrade import run
+
+run("state")
