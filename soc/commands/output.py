@@ -1,0 +1,98 @@
+"""How commands speak: rows as a table or JSON on stdout, everything else on stderr."""
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["fail", "quiet", "say", "show"]
+
+_MAX_CELL = 400
+_quiet = False
+
+
+def show(
+    rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, as_json: bool, title: str = "", empty: str = "",
+) -> None:
+    """Print rows: a table of `columns`, or (as_json) one JSON array with every key of every row.
+
+    In the table values lose control characters and stand as text, never as markup; in a pipe nothing is
+    coloured and no cell is cut. `empty` is said on stderr when there are no rows.
+    """
+    if as_json:
+        quiet()
+        json.dump([dict(row) for row in rows], sys.stdout, ensure_ascii=False, indent=1, default=_plain)
+        sys.stdout.write("\n")
+        return
+    if not rows:
+        say(empty or "Nothing to show.")
+        return
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    if not sys.stdout.isatty():
+        console.width = 4096
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold cyan")
+    for column in columns:
+        numeric = all(isinstance(row.get(column), int | float) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
+    console.print(table)
+
+
+def fail(message: str, remedy: str = "", code: int = 1) -> NoReturn:
+    """Say on stderr what failed and what to do about it, then leave with `code`. Raises typer.Exit."""
+    import typer
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"[bold red]error:[/] {escape(inert(message))}")
+    if remedy:
+        console.print(f"  [yellow]→[/] {escape(inert(remedy))}")
+    raise typer.Exit(code)
+
+
+def say(message: str) -> None:
+    """A line for people, on stderr; nothing once `quiet()` was called (under --json)."""
+    if not _quiet:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(escape(inert(message)))
+
+
+def quiet(on: bool = True) -> None:
+    """Say no more on stderr than errors: call it first thing under --json."""
+    global _quiet
+    _quiet = on
+
+
+def inert(text: str) -> str:
+    """`text` without anything that a terminal would act on; tabs and newlines stay."""
+    return "".join(c if c in "\n\t" or (c.isprintable() and not _bidi(c)) else f"\\x{ord(c):02x}" for c in text)
+
+
+def _bidi(char: str) -> bool:
+    return char in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple | set | frozenset):
+        return ", ".join(_cell(item) for item in value)
+    text = inert(str(value)).replace("\n", " ")
+    return text if len(text) <= _MAX_CELL or not sys.stdout.isatty() else text[: _MAX_CELL - 1] + "…"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return str(value)

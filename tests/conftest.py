@@ -1,0 +1,49 @@
+"""What every test may ask for: the shared sample data, and a fresh data folder."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+WITHOUT_DATA = "shared sample data is not here (set SOC_TEST_DATA)"
+EXPLICIT = ("bench", "soak", "fuzz")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Bench, soak and fuzz run only when their marker is asked for."""
+    asked = str(config.getoption("markexpr", "") or "")
+    for item in items:
+        for marker in EXPLICIT:
+            if item.get_closest_marker(marker) and marker not in asked:
+                item.add_marker(pytest.mark.skip(reason=f"run by make {marker} only"))
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of shared samples: SOC_TEST_DATA, else ../shared/data beside the repository."""
+    folder = Path(os.environ.get("SOC_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(WITHOUT_DATA)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A developer's own SOC_* settings change no test."""
+    for name in list(os.environ):
+        if name.startswith("SOC_") and name != "SOC_TEST_DATA":
+            monkeypatch.delenv(name)
+    yield
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests were skipped for want of the shared data."""
+    skipped = [
+        report for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple) and WITHOUT_DATA in str(report.longrepr[2])
+    ]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests skipped: {WITHOUT_DATA}", yellow=True)
