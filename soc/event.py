@@ -60,7 +60,8 @@ class FrameContext:
     `format` is the parser asked for ("auto" lets each record choose); `timezone` is the IANA zone
     that zone-less times are read in; `year` is the year given for year-less times (else inferred
     from `file_time`, else `read_at`); `read_at`, `ingested` and `file_time` (an imported file's own
-    time, 0 unknown) are microseconds since 1970 UTC.
+    time, 0 unknown) are microseconds since 1970 UTC. `replay` is the number of the dead letter that this
+    frame reads again, 0 for what came from outside.
     """
 
     source: str
@@ -81,6 +82,7 @@ class FrameContext:
     agent: str = ""
     epoch: int = 0
     retention: str = "default"
+    replay: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ class DurableIntake:
         self._received: dict[Key, Ranges] = {}
         self._reserved: dict[Key, list[tuple[int, int, asyncio.Future[int]]]] = {}
         self._dirty: set[Key] = set()
+        self._noted = {lane: writer.next for lane, writer in self._writers.items()}
         self._rebuild()
         self._waiting: dict[Lane, list[_Waiting]] = {lane: [] for lane in Lane}
         self._pending: dict[Lane, int] = {lane: 0 for lane in Lane}
@@ -144,6 +145,8 @@ class DurableIntake:
                 first = max([first, *(last + 1 for _, last, _ in self._reserved.get(key, ()))])
                 break
             first, last = context.first, context.first + context.count - 1
+            if context.replay:  # a dead letter read again: the same record on purpose; the normaliser takes it once
+                break
             if ranges and ranges.covers(first, last):
                 return Receipt(lane, first, context.count, None, True)
             if ranges and ranges.touches(first, last):
@@ -166,9 +169,9 @@ class DurableIntake:
             sequence = await asyncio.shield(future)
         finally:
             if future.done():
-                self._settle(key, reservation, context.import_id)
+                self._settle(key, reservation)
             else:
-                future.add_done_callback(lambda _: self._settle(key, reservation, context.import_id))
+                future.add_done_callback(lambda _: self._settle(key, reservation))
         return Receipt(lane, first, context.count, sequence, False)
 
     def congestion(self, lane: Lane = Lane.LIVE) -> float:
@@ -203,16 +206,13 @@ class DurableIntake:
 
     # ---- inside
 
-    def _settle(self, key: Key, reservation: tuple[int, int, asyncio.Future[int]], import_id: str) -> None:
-        first, last, future = reservation
+    def _settle(self, key: Key, reservation: tuple[int, int, asyncio.Future[int]]) -> None:
         kept = self._reserved.get(key)
         if kept is None or reservation not in kept:
             return
         kept.remove(reservation)
         if not kept:
             del self._reserved[key]
-        if not future.cancelled() and future.exception() is None:
-            self._note(key, import_id, first, last)
 
     def _note(self, key: Key, import_id: str, first: int, last: int) -> None:
         ranges = self._received.get(key)
@@ -240,6 +240,8 @@ class DurableIntake:
                         waiting.future.exception()
             else:
                 for waiting, sequence in zip(taken, sequences, strict=True):
+                    self._note_frame(waiting.batch.context)
+                    self._noted[lane] = sequence + waiting.batch.context.count
                     if not waiting.future.done():
                         waiting.future.set_result(sequence)
             size = sum(len(w.batch.payload) for w in taken)
@@ -279,9 +281,7 @@ class DurableIntake:
 
     def _keep_ranges(self) -> None:
         """Write the ranges that changed and how far into the journal they speak, in one transaction."""
-        marks = {lane: writer.next for lane, writer in self._writers.items()}
-        if self._reserved:  # a range being synced now is not in the dictionaries yet: speak only up to a quiet moment
-            return
+        marks = dict(self._noted)
         dirty, self._dirty = self._dirty, set()
         if not dirty:
             return

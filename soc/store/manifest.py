@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -173,6 +173,11 @@ class Manifest:
             "SELECT import_id, lane, records, events, dead, min_time, max_time, last FROM imports_seen WHERE import_id = ?", (import_id,))
         return ImportSeen(*found[0]) if found else None  # type: ignore[arg-type]
 
+    def letter_state(self, number: int) -> str:
+        """The state of a dead letter: dead, replaying, replayed, discarded; "" if there is none."""
+        found = self.node.rows("SELECT state FROM dead_letters WHERE id = ?", (number,))
+        return str(found[0][0]) if found else ""
+
     def losses(self, limit: int = 1000) -> list[tuple[int, str, Loss]]:
         """(when, lane, loss) of everything known to be lost, newest first."""
         return [
@@ -183,9 +188,10 @@ class Manifest:
 
     # ---- writing
 
-    def commit_cut(self, cut: Cut, now: int) -> set[str]:
+    def commit_cut(self, cut: Cut, now: int, replayed: Mapping[int, str] | None = None) -> set[str]:
         """Add a cut, its dead letters, its losses and the cursor in one transaction.
 
+        `replayed` are the dead letters read again in this cut: number -> reason it is still dead, "" when it is an event now.
         Files of imports undone meanwhile are left out; returns their ids (the caller removes the files).
         Raises DamagedError if the cursor is not where the cut begins (another normaliser ran).
         """
@@ -206,6 +212,9 @@ class Manifest:
                 [(now, cut.lane.value, *astuple(d)) for d in cut.dead if d.import_id not in undone])
             c.executemany("INSERT OR IGNORE INTO losses (at, lane, first, last, path, reason) VALUES (?, ?, ?, ?, ?, ?)",
                           [(now, cut.lane.value, x.first, x.last, x.path, x.reason) for x in cut.losses])
+            for letter, reason in (replayed or {}).items():
+                c.execute("UPDATE dead_letters SET state = ?, reason = CASE ? WHEN '' THEN reason ELSE ? END WHERE id = ?",
+                          ("dead" if reason else "replayed", reason, reason, letter))
             for seen in cut.imports:
                 if seen.import_id not in undone:
                     c.execute(
