@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from soc.errors import StoreError
 
-__all__ = ["ACCESS", "BUSY_SECONDS", "Database", "MIGRATIONS", "SERIAL", "STATE", "sqlite_url"]
+__all__ = ["ACCESS", "BUSY_SECONDS", "MIGRATIONS", "SERIAL", "STATE", "Database", "sqlite_url"]
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s",

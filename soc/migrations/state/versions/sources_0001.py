@@ -26,9 +26,8 @@ def upgrade() -> None:
         Column("retention", String(64), nullable=False),
         Column("addresses", JSON, nullable=False),
         Column("enabled", Boolean, nullable=False),
-        Column("token_hash", String(64), nullable=False),
+        Column("token_hash", String(64), nullable=False, unique=True),
         Column("created", BigInteger, nullable=False),
         Column("rotated", BigInteger, nullable=False),
         Column("disabled", BigInteger),
     )
-    op.create_index("ix_sources_token_hash", "sources", ["token_hash"], unique=True)
