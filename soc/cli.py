@@ -10,6 +10,7 @@ import sys
 import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,16 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from soc.errors import ConfigError, SocError
 
-__all__ = ["COMMANDS", "Options", "app", "command", "main"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The global options of one call, as given."""
-
-    data: Path
-    config: Path | None
-    verbose: bool
+__all__ = ["COMMANDS", "app", "command", "main"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +118,8 @@ def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """[bold]soc[/] — a security monitoring centre: logs in, alerts out, complete to the record."""
+    from soc.commands.centre import Options
+
     ctx.obj = Options(data, config, verbose)
 
 
@@ -139,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except Exception as error:  # noqa: BLE001 -- the outermost edge: one line for people, the trace in a file
+    except Exception as error:  # the outermost edge: one line for people, the trace in a file
         if "--verbose" in given:
             raise
         _unexpected(error, given)
@@ -189,11 +183,9 @@ def _unexpected(error: Exception, given: list[str]) -> None:
 
 def _keep_trace(error: Exception, given: list[str]) -> str:
     """Write the trace under the data folder's run/ if that exists; say where it is."""
-    data = Path(os.environ.get("SOC_DATA") or "data")
-    for word, value in zip(given, given[1:], strict=False):
-        if word == "--data":
-            data = Path(value)
-    folder = data / "run"
+    named = [following for word, following in pairwise(given) if word == "--data"]
+    named += [word.removeprefix("--data=") for word in given if word.startswith("--data=")]
+    folder = Path(named[-1] if named else os.environ.get("SOC_DATA") or "data") / "run"
     if not folder.is_dir():
         return "run it again with --verbose for the trace"
     now = datetime.now(UTC)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,12 +30,11 @@ def test_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own SOC_* settings change no test."""
     for name in list(os.environ):
         if name.startswith("SOC_") and name != "SOC_TEST_DATA":
             monkeypatch.delenv(name)
-    yield
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
