@@ -55,7 +55,7 @@ class Compactor:
         if plan is None:
             return 0
         tier, old = plan
-        new = self._merge(tier, old)
+        new = self._merge(tier, old, now)
         if new is None:
             return sum(s.rows for s in old)
         if not self._manifest.replace(old, [new], tier, now):
@@ -104,7 +104,7 @@ class Compactor:
                     return level + 1, _bounded(waiting, limits.file_rows)
         return None
 
-    def _merge(self, tier: int, old: Sequence[SegmentRow]) -> SegmentRow | None:
+    def _merge(self, tier: int, old: Sequence[SegmentRow], now: int) -> SegmentRow | None:
         """The merged file of `old`, written and synced; None if one of them turned out damaged (it is quarantined)."""
         first, sample = old[0], old[0]
         partition = Partition(sample.family, sample.retention, sample.origin, sample.import_id, sample.day)
@@ -136,7 +136,7 @@ class Compactor:
             writer.close()
             sink.raw.sync()
         except _Damaged as fault:
-            self._manifest.quarantine(fault.segment.id, str(fault), 0)
+            self._manifest.quarantine(fault.segment.id, str(fault), now)
             self._disk.unlink(temporary)
             return None
         finally:
