@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Engine, Integer, MetaData, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from soc.errors import StoreError
 
@@ -119,7 +119,7 @@ class Database:
         with self.write() as connection:
             if _read_mark(connection, self.tree) == names:
                 return
-            upgrade(connection, self.tree)
+            upgrade(connection, self.metadata)
             _write_mark(connection, self.tree, names)
 
     def close(self) -> None:
@@ -130,10 +130,10 @@ class Database:
         try:
             with self.read() as connection:
                 return _read_mark(connection, self.tree)
-        except (OperationalError, ProgrammingError) as error:
-            if isinstance(error, OperationalError) and self.dialect == "postgresql":
-                raise StoreError(f"the {self.tree} database cannot be reached", remedy="check its address and that it runs") from error
-            return None
+        except DatabaseError as error:
+            place = self._engine.url.render_as_string(hide_password=True)
+            remedy = "check its address and that it runs" if self.dialect == "postgresql" else "restore it from a backup"
+            raise StoreError(f"the {self.tree} database {place} cannot be reached or read", remedy=remedy) from error
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

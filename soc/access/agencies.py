@@ -185,7 +185,7 @@ def check_slug(text: str) -> str:
     """`text` if it can be an id: a-z, 0-9, dot, dash, underscore, up to 64. Raises InputRefused."""
     if not _SLUG.fullmatch(text):
         raise InputRefused(
-            f"{escape_controls(text[:80])!r} cannot be an id", 
+            f"{escape_controls(text[:80])!r} cannot be an id",
             remedy="use a-z, 0-9, '.', '-' and '_', at most 64, e.g. so-tai-chinh",
         )
     return text

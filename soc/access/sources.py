@@ -110,8 +110,8 @@ class SourceStore:
 
     def create(
         self, source: str, name: str = "", *, now: int, kind: str = "ndjson", agency: str = UNASSIGNED,
-        agencies: Iterable[str] = (), format: str = "auto", timezone: str = "Asia/Ho_Chi_Minh", year: int | None = None, lane: Lane = Lane.LIVE,
-        retention: str = "default", addresses: Iterable[str] = (),
+        agencies: Iterable[str] = (), format: str = "auto", timezone: str = "Asia/Ho_Chi_Minh", year: int | None = None,
+        lane: Lane = Lane.LIVE, retention: str = "default", addresses: Iterable[str] = (),
     ) -> tuple[Source, Secret]:
         """A new source and its ingest token, which is shown now and never again.
 

@@ -93,7 +93,9 @@ class Throttle:
 def _keys(account: str, source: str) -> list[tuple[str, _Bucket]]:
     network = _network(source)
     return [
-        (_digest("pair", account, network), _PAIR), (_digest("source", network), _SOURCE), (_digest("account", account), _ACCOUNT),
+        (_digest("pair", account, network), _PAIR),
+        (_digest("source", network), _SOURCE),
+        (_digest("account", account), _ACCOUNT),
     ]
 
 

@@ -2,26 +2,30 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from alembic import command, context
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, MetaData
 
-from soc.database import ACCESS, MIGRATIONS, STATE
 from soc.errors import StoreError
 
-__all__ = ["config_of", "run", "upgrade", "version_table"]
+__all__ = ["run", "upgrade", "version_table"]
 
 
-def upgrade(connection: Connection, tree: str) -> None:
-    """Bring `tree` to all its heads within the connection's transaction.
+def upgrade(connection: Connection, metadata: MetaData) -> None:
+    """Bring the tree of `metadata` to all its heads within the connection's transaction.
 
     Raises StoreError when the database holds revisions that this version does not know.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    config = config_of(tree)
+    tree = metadata.info["tree"]
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name(tree)).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
+    config.attributes["metadata"] = metadata
     try:
         command.upgrade(config, "heads")
     except CommandError as error:
@@ -32,23 +36,17 @@ def upgrade(connection: Connection, tree: str) -> None:
         ) from error
 
 
-def config_of(tree: str) -> Config:
-    """Alembic's configuration for a tree, without a file."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS / tree).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
-
-
 def version_table(tree: str) -> str:
     """The table that names the revisions a database has; one per tree, so both may share a database."""
     return f"alembic_version_{tree}"
 
 
-def run(tree: str) -> None:
+def run() -> None:
     """The body of a tree's `env.py`."""
+    given = context.config.attributes
+    metadata: MetaData = given["metadata"]
     context.configure(
-        connection=context.config.attributes["connection"], target_metadata={"state": STATE, "access": ACCESS}[tree],
-        version_table=version_table(tree), transactional_ddl=True, render_as_batch=True,
+        connection=given["connection"], target_metadata=metadata, version_table=version_table(metadata.info["tree"]),
+        transactional_ddl=True, render_as_batch=True,
     )
     context.run_migrations()

@@ -3,4 +3,4 @@ from __future__ import annotations
 
 from soc.migrations.upgrade import run
 
-run("state")
+run()
