@@ -1,0 +1,170 @@
+"""The supervisor: starts each role as a process of its own, restarts what dies, ends all when it ends.
+
+A role is `python -m soc.app ROLE`. Children die with their supervisor (PR_SET_PDEATHSIG) and hold a lock per role,
+so that two writers of one file never live at once.
+"""
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from soc.errors import LockedError
+
+__all__ = ["Child", "Supervisor", "die_with_parent", "hold_role", "write_note"]
+
+_FIRST_PAUSE, _LONGEST_PAUSE, _STEADY = 0.1, 5.0, 10.0
+
+
+def die_with_parent(parent: int) -> None:
+    """Have this process killed when its parent goes (Linux); ends at once if it is gone already."""
+    try:
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    except (OSError, AttributeError):
+        pass
+    if parent and os.getppid() != parent:
+        sys.exit(0)
+
+
+def hold_role(run: Path, role: str, patience: float = 15.0) -> int:
+    """The lock of a role, held until the process ends; waits for a dying predecessor. Raises LockedError."""
+    fd = os.open(run / f"{role}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        except BlockingIOError:
+            if time.monotonic() > until:
+                os.close(fd)
+                raise LockedError(f"another {role} runs on this data folder", remedy="stop it first") from None
+            time.sleep(0.05)
+
+
+def write_note(path: Path, content: Mapping[str, object]) -> None:
+    """Replace a small JSON file in one step (what health reads; it need not survive a power cut)."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content))
+    os.replace(temporary, path)
+
+
+@dataclass(slots=True)
+class Child:
+    """One role's process and how often it had to be started again."""
+
+    role: str
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    restarts: int = 0
+    pause: float = _FIRST_PAUSE
+    due: float = 0.0
+    last_exit: int | None = None
+    log: list[str] = field(default_factory=list)
+
+
+class Supervisor:
+    """Keeps roles running until `stop`."""
+
+    def __init__(self, run: Path, roles: Sequence[str], arguments: Sequence[str], *, say: Callable[[str], None],
+                 environment: Mapping[str, str] | None = None) -> None:
+        self._run, self._arguments, self._say = run, list(arguments), say
+        self._environment = dict(os.environ if environment is None else environment)
+        self.children = {role: Child(role) for role in roles}
+        self._stopping = False
+
+    def start(self) -> None:
+        """Start every role."""
+        for child in self.children.values():
+            self._spawn(child)
+        self._note()
+
+    def _spawn(self, child: Child) -> None:
+        child.process = subprocess.Popen(
+            [sys.executable, "-m", "soc.app", child.role, "--parent", str(os.getpid()), *self._arguments],
+            stdin=subprocess.DEVNULL, env=self._environment, close_fds=True, process_group=0)
+        child.started = time.monotonic()
+
+    def tend(self) -> None:
+        """Look once at every child; start again what died, with growing pauses while it keeps dying."""
+        now = time.monotonic()
+        changed = False
+        for child in self.children.values():
+            if child.process is None:
+                if now >= child.due:
+                    self._spawn(child)
+                    changed = True
+                continue
+            code = child.process.poll()
+            if code is None:
+                if now - child.started > _STEADY:
+                    child.pause = _FIRST_PAUSE
+                continue
+            child.process, child.last_exit = None, code
+            child.restarts += 1
+            child.due = now + child.pause
+            changed = True
+            if not self._stopping:
+                self._say(f"{child.role} ended ({_exit_words(code)}); it starts again in {child.pause:.1f} s")
+            child.pause = min(child.pause * 2, _LONGEST_PAUSE)
+        if changed:
+            self._note()
+
+    def run(self, tick: Callable[[], None] | None = None) -> None:
+        """Tend the children until SIGINT or SIGTERM, then stop them."""
+        def ask(_number: int, _frame: FrameType | None) -> None:
+            self._stopping = True
+
+        previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            while not self._stopping:
+                self.tend()
+                if tick is not None:
+                    tick()
+                time.sleep(0.25)
+        finally:
+            self.stop()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def stop(self, patience: float = 20.0) -> None:
+        """Ask every child to end (gateway first, so that what it took is judged), then insist."""
+        self._stopping = True
+        for child in self.children.values():
+            if child.process is not None and child.process.poll() is None:
+                child.process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + patience
+        for child in self.children.values():
+            if child.process is None:
+                continue
+            try:
+                child.process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self._say(f"{child.role} does not end; it is killed (nothing acknowledged is lost)")
+                child.process.kill()
+                child.process.wait()
+            child.process = None
+        (self._run / "supervisor.json").unlink(missing_ok=True)
+
+    def _note(self) -> None:
+        write_note(self._run / "supervisor.json", {
+            "pid": os.getpid(), "at": time.time(),
+            "roles": {c.role: {"pid": c.process.pid if c.process else None, "restarts": c.restarts, "last_exit": c.last_exit}
+                      for c in self.children.values()}})
+
+
+def _exit_words(code: int) -> str:
+    if code < 0:
+        try:
+            return signal.Signals(-code).name
+        except ValueError:
+            return f"signal {-code}"
+    return f"exit {code}"
