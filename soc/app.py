@@ -1,0 +1,264 @@
+"""The composition root: read this first. It builds every part and runs them; nothing else constructs.
+
+The way of a record, top to bottom: `run_gateway` acknowledges what the journal holds · `run_normaliser` parses journal
+frames into cuts, compacts and expires them · `run_detector` judges cuts and writes alerts · `run_console` shows them.
+`soc serve` supervises one process per role; `running_centre` runs the first three for a command that needs them.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from soc.config import Config
+from soc.event import Lane
+from soc.folder import DataFolder
+from soc.supervisor import Supervisor, die_with_parent, hold_role, write_note
+
+__all__ = ["ROLES", "main", "prepare", "running_centre"]
+
+ROLES = ("gateway", "normaliser", "detector", "console")
+_FOLDERS = ("journal", "cuts", "segments", "quarantine", "run", "tmp")
+_BEAT = 1.0
+
+
+def now_micros() -> int:
+    """The wall clock, microseconds since 1970 UTC."""
+    return time.time_ns() // 1000
+
+
+# ---- opening a data folder
+
+
+def prepare(data: Path, config: Config, *, create: bool = True) -> DataFolder:
+    """Open the folder, bring both databases up to date, enter files a lost node.db forgot. Raises SocError."""
+    from soc.store.manifest import Manifest
+
+    folder = DataFolder.open(data, create=create)
+    for name in _FOLDERS:
+        (data / name).mkdir(mode=0o700, exist_ok=True)
+    state, access = open_databases(data, config)
+    state.close()
+    access.close()
+    fresh = not (data / "node.db").exists()
+    manifest = Manifest.open(data)
+    try:
+        _reconcile(data, manifest, fresh)
+    finally:
+        manifest.close()
+    return folder
+
+
+def _reconcile(data: Path, manifest: Any, fresh: bool) -> None:
+    """After a lost or older node.db the files speak for themselves (F6)."""
+    journal = {lane: _journal_from(data, lane) for lane in Lane}
+    behind = any(manifest.cursor(lane) < journal[lane] for lane in Lane)
+    if (fresh and any((data / "segments").iterdir())) or behind or (fresh and any(any(p.iterdir()) for p in (data / "cuts").iterdir())):
+        from soc.store.rebuild import rebuild
+
+        rebuild(data, manifest, journal, now_micros())
+
+
+def _journal_from(data: Path, lane: Lane) -> int:
+    names = sorted(p.stem for p in (data / "journal" / lane.value).glob("*.jrn"))
+    return int(names[0]) if names else 0
+
+
+def open_databases(data: Path, config: Config) -> tuple[Any, Any]:
+    """(state, access), migrated."""
+    from soc.database import ACCESS, STATE, Database, sqlite_url
+
+    state = Database.open(config.database.state.reveal() or sqlite_url(data / "state.db"), STATE)
+    access = Database.open(config.database.access.reveal() or sqlite_url(data / "access.db"), ACCESS)
+    state.migrate()
+    access.migrate()
+    return state, access
+
+
+# ---- the roles
+
+
+class Role:
+    """What every role's process has: its folder and configuration, a stop flag, and a heartbeat file."""
+
+    def __init__(self, name: str, data: Path, config: Config) -> None:
+        self.name, self.data, self.config = name, data, config
+        self.folder = DataFolder.open(data, create=False)
+        self.stopping = threading.Event()
+        self.started = time.time()
+        self._beaten = 0.0
+        self._lock = hold_role(data / "run", name)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stopping.set())
+
+    def beat(self, **facts: object) -> None:
+        """Say, at most once a second, that this role lives and how it does."""
+        now = time.time()
+        if now - self._beaten >= _BEAT:
+            self._beaten = now
+            write_note(self.data / "run" / f"{self.name}.json", {"pid": os.getpid(), "at": now, "started": self.started, **facts})
+
+
+def run_normaliser(role: Role) -> None:
+    """Journal → cuts, with the compactor, the sweeper and retention in a thread beside it."""
+    from soc.errors import StoreError
+    from soc.journalsource import JournalSource
+    from soc.normalise.loop import Normaliser, NormaliserLimits
+    from soc.normalise.records import Parsers
+    from soc.store.disk import RealDisk
+    from soc.store.manifest import Manifest
+
+    disk = RealDisk()
+    config = role.config.normaliser
+    normaliser = Normaliser(
+        data=role.data, disk=disk, manifest=Manifest.open(role.data), source=JournalSource(role.data, disk), parser=Parsers(),
+        centre=role.folder.centre, limits=NormaliserLimits(live_records=config.cut_records))
+    normaliser.clean()
+    keeper = threading.Thread(target=_keep_store, args=(role,), name="compactor", daemon=True)
+    keeper.start()
+    fault = ""
+    while not role.stopping.is_set():
+        began = time.monotonic()
+        try:
+            took = normaliser.step(now_micros)
+            fault = ""
+        except StoreError as error:  # a full disk, a failing one: nothing is lost, the journal keeps it; say so and try again
+            took, fault = 0, str(error)
+        role.beat(events=normaliser.events, fault=fault)
+        if took < 2_000:
+            role.stopping.wait(max(0.05, (config.cut_interval if took else 0.25) - (time.monotonic() - began)))
+    keeper.join(timeout=5)
+
+
+def _keep_store(role: Role) -> None:
+    """Compaction in tiers behind the detector, the sweeper every 10 s, retention every 10 min."""
+    from soc.detect.ledger import Ledger
+    from soc.errors import SocError
+    from soc.store.compact import CompactionLimits, Compactor
+    from soc.store.disk import RealDisk
+    from soc.store.manifest import Manifest
+    from soc.store.retention import expire
+    from soc.store.tokens import build
+
+    state, _ = open_databases(role.data, role.config)
+    ledger, manifest, config = Ledger(state), Manifest.open(role.data), role.config
+    compactor = Compactor(
+        data=role.data, disk=RealDisk(), manifest=manifest, passed=ledger.positions, index=build,
+        limits=CompactionLimits(cut_age=int(config.compaction.minute * 1e6), hour_age=int(config.compaction.hour * 1e6),
+                                grace=int(config.compaction.grace * 1e6)))
+    swept = expired = 0.0
+    while not role.stopping.is_set():
+        busy = 0
+        try:
+            busy = compactor.step(now_micros())
+            if time.monotonic() - swept > 10:
+                swept = time.monotonic()
+                compactor.sweep(now_micros())
+            if time.monotonic() - expired > 600:
+                expired = time.monotonic()
+                expire(manifest, config.retention.classes, config.retention.default, now_micros())
+        except (SocError, OSError) as fault:  # tried again; the events are where they were
+            print(f"compactor: {fault}", file=sys.stderr, flush=True)
+            role.stopping.wait(5)
+        role.stopping.wait(0.05 if busy else 2.0)
+
+
+def run_detector(role: Role) -> None:
+    """Cuts → alerts."""
+    from alerts.pipeline import AlertPipeline
+    from soc.detect.engine import Engine
+    from soc.detect.loop import Detector
+    from soc.detect.rulestore import RuleStore, entity_of
+    from soc.errors import SocError
+    from soc.ingest.imports import undone_among
+    from soc.store.manifest import Manifest
+
+    state, _ = open_databases(role.data, role.config)
+    detector = Detector(
+        data=role.data, manifest=Manifest.open(role.data), database=state, rules=RuleStore(state), engine=Engine,
+        entity=entity_of, sink=AlertPipeline(), undone=undone_among)
+    fault = ""
+    while not role.stopping.is_set():
+        try:
+            took = detector.step(now_micros)
+            fault = ""
+        except SocError as error:  # the cursor stands where it stood: nothing is skipped
+            took, fault = 0, str(error)
+        role.beat(events=detector.events, matches=detector.matches, rules=detector.rules, isolated=dict(detector.isolated), fault=fault)
+        if not took:
+            role.stopping.wait(1.0 if fault else 0.25)
+
+
+def run_gateway(role: Role, *, listen: bool) -> None:
+    """The receivers in front of the journal: HTTP and syslog if `listen`, the local socket always."""
+    raise NotImplementedError
+
+
+def run_console(role: Role) -> None:
+    """The API and the pages."""
+    raise NotImplementedError
+
+
+# ---- running them
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """`python -m soc.app ROLE`: one role in this process, as the supervisor starts it."""
+    reader = argparse.ArgumentParser(prog="python -m soc.app", description="Run one role of the centre (see `soc serve`).")
+    reader.add_argument("role", choices=ROLES)
+    reader.add_argument("--data", type=Path, required=True)
+    reader.add_argument("--config", type=Path)
+    reader.add_argument("--parent", type=int, default=0)
+    reader.add_argument("--local", action="store_true", help="no listeners: the local socket only")
+    given = reader.parse_args(arguments)
+    if given.parent:
+        die_with_parent(given.parent)
+    role = Role(given.role, given.data, Config.load(given.config))
+    run: dict[str, Callable[[], None]] = {
+        "gateway": lambda: run_gateway(role, listen=not given.local),
+        "normaliser": lambda: run_normaliser(role),
+        "detector": lambda: run_detector(role),
+        "console": lambda: run_console(role),
+    }
+    run[given.role]()
+
+
+@contextmanager
+def running_centre(data: Path, config_file: Path | None = None, *, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """The same roles without listeners or console, for a command that needs the path while no server runs.
+
+    Raises LockedError if a server holds the folder after all.
+    """
+    folder = prepare(data, Config.load(config_file))
+    with folder.lock():
+        supervisor = Supervisor(data / "run", ROLES[:3], _arguments(data, config_file, local=True), say=say)
+        supervisor.start()
+        stop = threading.Event()
+        tender = threading.Thread(target=_tend, args=(supervisor, stop), name="supervisor", daemon=True)
+        tender.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            tender.join()
+            supervisor.stop()
+
+
+def _tend(supervisor: Supervisor, stop: threading.Event) -> None:
+    while not stop.wait(0.25):
+        supervisor.tend()
+
+
+def _arguments(data: Path, config_file: Path | None, *, local: bool) -> list[str]:
+    return ["--data", str(data), *(["--config", str(config_file)] if config_file else []), *(["--local"] if local else [])]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Health: how far behind each stage and lane is, what is damaged or lost, and what the disk says. Read, never guessed.
+
+The live lane decides; bulk stands beside it.
+"""
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from soc.config import Config
+from soc.detect.ledger import Ledger
+from soc.event import Lane
+from soc.ingest.journal import Mark, journal_folder
+from soc.store.disk import RealDisk
+from soc.store.manifest import Manifest
+
+__all__ = ["LATE", "STALE", "Health"]
+
+STALE = 10.0
+"""Seconds without a heartbeat after which a role counts as dead."""
+
+LATE = 30.0
+"""Seconds behind after which the live lane is not well."""
+
+
+class Health:
+    """Answers `report()` for the API, the pages, `soc store status` and the end-to-end tests."""
+
+    def __init__(self, *, data: Path, config: Config, manifest: Manifest, ledger: Ledger) -> None:
+        self._data, self._config, self._manifest, self._ledger = data, config, manifest, ledger
+
+    def report(self) -> dict[str, Any]:
+        """Status ("ok", "warning", "failing"), reasons, and per lane and stage positions, waiting records and seconds behind."""
+        now = time.time()
+        notes = {role: self._note(role) for role in ("gateway", "normaliser", "detector", "console")}
+        judged = self._ledger.positions()
+        lanes = {lane.value: self._lane(lane, judged.get(lane, 0), now) for lane in Lane}
+        used = RealDisk().used(self._data)
+        reasons: list[str] = []
+        for role in ("gateway", "normaliser", "detector"):
+            if not notes[role] or not alive(notes[role]):
+                reasons.append(f"{role} is not running")
+            elif now - float(notes[role].get("at", 0)) > STALE:
+                reasons.append(f"{role} has not been heard of for {now - float(notes[role].get('at', 0)):.0f} s")
+        failing = bool(reasons)
+        live = lanes[Lane.LIVE.value]
+        if live["seconds_behind"] > LATE:
+            failing = True
+            reasons.append(f"the live lane is {live['seconds_behind']:.0f} s behind; {live['waiting']} records wait")
+        if used >= self._config.disk.refuse:
+            failing = True
+            reasons.append(f"the disk is {used:.0%} full: new records are refused")
+        elif used >= self._config.disk.warn:
+            reasons.append(f"the disk is {used:.0%} full")
+        quarantined = self._manifest.quarantined()
+        losses = self._manifest.losses(20)
+        isolated = notes["detector"].get("isolated") or {}
+        gaps = self._ledger.gaps(limit=20)
+        reasons += [f"{len(quarantined)} damaged file(s) quarantined"] if quarantined else []
+        reasons += [f"{len(losses)} loss record(s)"] if losses else []
+        reasons += [f"{len(isolated)} rule(s) failed and are left out"] if isolated else []
+        head = self._manifest.head()
+        return {
+            "status": "failing" if failing else "warning" if reasons else "ok",
+            "reasons": reasons,
+            "at": now,
+            "lanes": lanes,
+            "roles": notes,
+            "disk": {"used": round(used, 4), "warn": self._config.disk.warn, "refuse": self._config.disk.refuse},
+            "manifest": {"head": head.seq, "hash": head.hash},
+            "quarantined": [{"path": path, "reason": why} for _, path, why in quarantined],
+            "losses": [{"at": at, "lane": lane, "first": x.first, "last": x.last, "path": x.path, "reason": x.reason} for at, lane, x in losses],
+            "ledger": {"gaps": [{"rule_id": g.rule_id, "lane": g.lane, "first": g.first, "last": g.last, "reason": g.reason} for g in gaps],
+                       "isolated": isolated},
+        }
+
+    def _lane(self, lane: Lane, judged: int, now: float) -> dict[str, Any]:
+        received = received_through(self._data, lane)
+        normalised = self._manifest.cursor(lane)
+        received = max(received, normalised)
+        waiting = received - judged
+        return {"received": received, "normalised": normalised, "judged": judged, "waiting": waiting,
+                "seconds_behind": round(self._behind(lane, judged, normalised, now), 1) if waiting > 0 else 0.0}
+
+    def _behind(self, lane: Lane, judged: int, normalised: int, now: float) -> float:
+        """Seconds since the oldest record that is not judged was there for the stage it waits for."""
+        if normalised > judged:
+            found = self._manifest.node.rows("SELECT MIN(at) FROM cuts WHERE lane = ? AND last > ?", (lane.value, judged))
+        else:
+            found = self._manifest.node.rows("SELECT MAX(at) FROM cuts WHERE lane = ?", (lane.value,))
+        if found and found[0][0] is not None:
+            stamp = int(found[0][0]) / 1e6  # type: ignore[call-overload]
+            newest = max((p.stat().st_mtime for p in journal_folder(self._data, lane).glob("*.jrn")), default=stamp)
+            return max(0.0, now - (stamp if normalised > judged else max(stamp, min(newest, now))))
+        oldest = min((p.stat().st_mtime for p in journal_folder(self._data, lane).glob("*.jrn")), default=now)
+        return max(0.0, now - oldest)
+
+    def _note(self, role: str) -> dict[str, Any]:
+        try:
+            found = json.loads((self._data / "run" / f"{role}.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def alive(note: Mapping[str, Any]) -> bool:
+    """Whether the process that wrote a note is still there."""
+    try:
+        os.kill(int(note.get("pid", 0)), 0)
+    except (ProcessLookupError, ValueError, TypeError):
+        return False
+    except PermissionError:
+        return True
+    return int(note.get("pid", 0)) > 0
+
+
+def received_through(data: Path, lane: Lane) -> int:
+    """The next sequence of a lane's journal, from its committed mark."""
+    try:
+        return Mark(journal_folder(data, lane) / "mark", write=False).get() or 0
+    except (OSError, ValueError):
+        return 0
