@@ -1,0 +1,61 @@
+# make run: environment, then the centre.  make test: the same environment, then every test.
+# Needs Python 3.11 or newer with venv; nothing else. PYTHON=… chooses one.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+.DEFAULT_GOAL := help
+.PHONY: help run test bench soak fuzz lint lock clean
+
+help:
+	@echo "make run    make the environment and start the centre (data in ./data, Ctrl-C stops it)"
+	@echo "make test   run every test"
+	@echo "make lint   ruff, mypy, import layers"
+	@echo "make bench  speed and size;  make soak: hours of kills (HOURS=1);  make fuzz: random input (MINUTES=10)"
+
+run: $(VENV)/run.stamp
+	@exec $(BIN)/soc --config "$${SOC_CONFIG:-config.yaml}" serve $(ARGS)
+
+test: $(VENV)/dev.stamp
+	@$(PYTEST) -q $(ARGS)
+
+bench: $(VENV)/dev.stamp
+	@$(PYTEST) -q -s -m bench tests/bench $(ARGS)
+
+soak: $(VENV)/dev.stamp
+	@SOAK_HOURS=$${HOURS:-1} $(PYTEST) -q -s -m soak $(ARGS)
+
+fuzz: $(VENV)/dev.stamp
+	@FUZZ_MINUTES=$${MINUTES:-10} $(PYTEST) -q -s -m fuzz $(ARGS)
+
+lint: $(VENV)/dev.stamp
+	@$(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache --quiet && echo "lint: all clean"
+
+# Locks: exact versions with hashes, for Python 3.11 to 3.13 on Linux; made with pip-tools under the oldest of them.
+LOCK := pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	--strip-extras --allow-unsafe --no-header --no-annotate
+lock:
+	$(LOCK) --extra build --output-file requirements.lock pyproject.toml
+	$(LOCK) --extra build --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+$(VENV)/run.stamp: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing the centre into $(VENV) (the first time takes a minute) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
+	@echo "Adding what the tests need …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(BIN)/python:
+	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3.14 python3; do \
+	    "$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	    rm -rf $(VENV) && "$$python" -m venv $(VENV) && exit 0; \
+	done; \
+	echo "error: no Python 3.11 or newer with venv was found: install one (Debian, Ubuntu: apt install python3 python3-venv)" >&2; \
+	exit 1
