@@ -8,7 +8,7 @@ from soc.access.audit import Audit
 from soc.access.passwords import needs_rehash, verify_password
 from soc.access.principal import Principal
 from soc.access.roles import permissions_of
-from soc.access.sessions import Session, SessionStore
+from soc.access.sessions import ABSOLUTE, Session, SessionStore
 from soc.access.throttle import Throttle
 from soc.access.tokens import PREFIX, TokenStore
 from soc.access.users import User, UserStore, name_key, scope_of
@@ -28,11 +28,11 @@ class LoginRefused(PermissionDenied):
 
 
 class Authentication:
-    """Lets people and programs in, and names who they are."""
+    """Lets people and programs in, and names who they are. A session ends `session` microseconds after its login."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, session: int = ABSOLUTE) -> None:
         self.users = UserStore(database)
-        self.sessions = SessionStore(database)
+        self.sessions = SessionStore(database, absolute=session)
         self.tokens = TokenStore(database)
         self._agencies = AgencyStore(database)
         self._throttle = Throttle(database)

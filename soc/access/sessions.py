@@ -10,7 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Index, Row, String, Table, delete, insert, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    Row,
+    String,
+    Table,
+    delete,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from soc.access.audit import escape_controls
 from soc.access.credentials import digest_of, new_credential
@@ -40,31 +54,29 @@ SESSIONS = Table(
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A living session; `id` is the hash of its token, times in microseconds since 1970 UTC."""
+    """A living session; `id` is the hash of its token, `expires` when it ends if nothing more is asked. Microseconds UTC."""
 
     id: str
     user: str
     created: int
     seen: int
     source: str
-
-    @property
-    def expires(self) -> int:
-        """When it ends if nothing more is asked."""
-        return min(self.seen + IDLE, self.created + ABSOLUTE)
+    expires: int
 
 
 class SessionStore:
     """The sessions in the access database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, idle: int = IDLE, absolute: int = ABSOLUTE) -> None:
         self._database = database
+        self._idle = idle
+        self._absolute = absolute
 
     def open(self, user: str, *, source: str, now: int) -> Secret:
         """A new session for `user`, always under a fresh token; ended ones are swept away."""
         token = new_credential()
         with self._database.write() as connection:
-            connection.execute(delete(SESSIONS).where(_ended(now)))
+            connection.execute(delete(SESSIONS).where(self._ended(now)))
             _insert(connection, token, user, now, now, source)
         return token
 
@@ -74,7 +86,7 @@ class SessionStore:
             row = connection.execute(select(SESSIONS).where(SESSIONS.c.token_hash == digest_of(token))).first()
         if row is None:
             return None
-        session = _session(row)
+        session = self._session(row)
         if now >= session.expires:
             self.close(token)
             return None
@@ -90,7 +102,7 @@ class SessionStore:
         fresh = new_credential()
         with self._database.write() as connection:
             row = connection.execute(select(SESSIONS).where(SESSIONS.c.token_hash == digest_of(token))).first()
-            if row is None or now >= _session(row).expires:
+            if row is None or now >= self._session(row).expires:
                 return None
             connection.execute(delete(SESSIONS).where(SESSIONS.c.token_hash == row.token_hash))
             _insert(connection, fresh, row.user, row.created, now, row.source)
@@ -110,7 +122,14 @@ class SessionStore:
         """A user's living sessions, the latest seen first."""
         with self._database.read() as connection:
             rows = connection.execute(select(SESSIONS).where(SESSIONS.c.user == user).order_by(SESSIONS.c.seen.desc())).all()
-        return [session for session in map(_session, rows) if now < session.expires]
+        return [session for session in map(self._session, rows) if now < session.expires]
+
+    def _ended(self, now: int) -> ColumnElement[bool]:
+        return or_(SESSIONS.c.seen <= now - self._idle, SESSIONS.c.created <= now - self._absolute)
+
+    def _session(self, row: Row[Any]) -> Session:
+        expires = min(row.seen + self._idle, row.created + self._absolute)
+        return Session(row.token_hash, row.user, row.created, row.seen, row.source, expires)
 
 
 def close_sessions(connection: Connection, user: str, *, session: str = "", keep: str = "") -> int:
@@ -130,11 +149,3 @@ def _insert(connection: Connection, token: Secret, user: str, created: int, seen
     connection.execute(insert(SESSIONS).values(
         token_hash=digest_of(token), user=user, created=created, seen=seen, source=escape_controls(source)[:64],
     ))
-
-
-def _ended(now: int) -> Any:
-    return or_(SESSIONS.c.seen <= now - IDLE, SESSIONS.c.created <= now - ABSOLUTE)
-
-
-def _session(row: Row[Any]) -> Session:
-    return Session(row.token_hash, row.user, row.created, row.seen, row.source)

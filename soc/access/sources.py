@@ -118,7 +118,7 @@ class SourceStore:
         Raises InputRefused (id, kind, zone, address; syslog without address), DuplicateError (id; an address
         that another syslog source has).
         """
-        bound = tuple(str(_network(address)) for address in addresses)
+        bound = tuple(_shown(_network(address)) for address in addresses)
         made = Source(
             check_slug(source), name or source, kind, check_slug(agency), tuple(sorted({check_slug(each) for each in agencies})),
             format, timezone, year, lane, check_slug(retention), bound, True, now, now, tuple(map(_network, bound)),
@@ -248,6 +248,10 @@ def _network(address: str) -> _Network:
     except ValueError as error:
         raise InputRefused(f"not an address: {address[:64]!r}", remedy="a host or CIDR such as 10.1.2.0/24") from error
     return network
+
+
+def _shown(network: _Network) -> str:
+    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
 
 
 def _longest_match(networks: Iterable[_Network], address: str) -> int:
