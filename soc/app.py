@@ -22,7 +22,7 @@ from soc.event import Lane
 from soc.folder import DataFolder
 from soc.supervisor import Supervisor, die_with_parent, hold_role, write_note
 
-__all__ = ["ROLES", "main", "prepare", "running_centre"]
+__all__ = ["ROLES", "main", "open_databases", "prepare", "reconcile", "running_centre"]
 
 ROLES = ("gateway", "normaliser", "detector", "console")
 _FOLDERS = ("journal", "cuts", "segments", "quarantine", "run", "tmp")
@@ -50,20 +50,18 @@ def prepare(data: Path, config: Config, *, create: bool = True) -> DataFolder:
     fresh = not (data / "node.db").exists()
     manifest = Manifest.open(data)
     try:
-        _reconcile(data, manifest, fresh)
+        if fresh or any(manifest.cursor(lane) < _journal_from(data, lane) for lane in Lane):
+            reconcile(data, manifest)
     finally:
         manifest.close()
     return folder
 
 
-def _reconcile(data: Path, manifest: Any, fresh: bool) -> None:
-    """After a lost or older node.db the files speak for themselves (F6)."""
-    journal = {lane: _journal_from(data, lane) for lane in Lane}
-    behind = any(manifest.cursor(lane) < journal[lane] for lane in Lane)
-    if (fresh and any((data / "segments").iterdir())) or behind or (fresh and any(any(p.iterdir()) for p in (data / "cuts").iterdir())):
-        from soc.store.rebuild import rebuild
+def reconcile(data: Path, manifest: Any) -> tuple[int, list[str]]:
+    """Enter files that a lost or older node.db does not know (F6); returns how many, and those that cannot be read."""
+    from soc.store.rebuild import rebuild
 
-        rebuild(data, manifest, journal, now_micros())
+    return rebuild(data, manifest, {lane: _journal_from(data, lane) for lane in Lane}, now_micros())
 
 
 def _journal_from(data: Path, lane: Lane) -> int:

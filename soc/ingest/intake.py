@@ -19,6 +19,7 @@ from soc.event import FrameContext, Lane
 from soc.ingest.batch import ASSIGN, Batch, Receipt
 from soc.ingest.journal import Damage, JournalWriter, Mark, contexts, journal_folder
 from soc.store.disk import Disk
+from soc.store.hold import hold
 from soc.store.node import NodeDatabase
 
 __all__ = ["DurableIntake", "IntakeLimits", "Ranges"]
@@ -298,8 +299,9 @@ class DurableIntake:
 
     def _release(self) -> None:
         kept = dict(self._node.rows("SELECT lane, sequence FROM snapshots"))
-        for lane, writer in self._writers.items():
-            writer.release(min(self._normalised(lane), int(kept.get(lane.value, 0))))  # type: ignore[call-overload]
+        with hold(self._data, wait=False) as mine:
+            for lane, writer in self._writers.items() if mine else ():
+                writer.release(min(self._normalised(lane), int(kept.get(lane.value, 0))))  # type: ignore[call-overload]
 
     def _rebuild(self) -> None:
         undone = {str(row[0]) for row in self._node.rows("SELECT import_id FROM undone")}

@@ -19,7 +19,7 @@ from soc.ingest.batch import Batch
 from soc.ingest.frame import HEADER, MAGIC, Frame, FrameHead, check_body, decode_context, encode, read_head
 from soc.store.disk import Disk, Writer
 
-__all__ = ["Damage", "JournalReader", "JournalWriter", "Mark", "journal_folder"]
+__all__ = ["Damage", "JournalReader", "JournalWriter", "Mark", "contexts", "journal_folder", "verify_journal"]
 
 SUFFIX = ".jrn"
 
@@ -332,3 +332,28 @@ def contexts(disk: Disk, folder: Path, since: int) -> Iterator[tuple[int, FrameC
             _, frame = item
             if frame.head.sequence + frame.head.count > since:
                 yield frame.head.sequence, frame.context
+
+
+def verify_journal(disk: Disk, data: Path, lane: Lane) -> Iterator[Damage]:
+    """Everything in a lane's journal that is no sound frame or is missing between frames, up to the committed mark."""
+    folder = journal_folder(data, lane)
+    files = _files(disk, folder)
+    try:
+        end = Mark(folder / "mark", write=False).get() or 0
+    except (OSError, ValueError):
+        end = 0
+    expected = files[0][0] if files else 0
+    for index, (first, path) in enumerate(files):
+        limit = files[index + 1][0] if index + 1 < len(files) else end
+        if first > expected:
+            yield Damage(path, 0, 0, expected, first, "a journal file is missing")
+        expected = first
+        for item in scan_frames(disk, path, first, limit):
+            if isinstance(item, Damage):
+                yield item
+                expected = max(expected, item.last)
+            else:
+                expected = item[1].head.sequence + item[1].head.count
+        if expected < limit:
+            yield Damage(path, disk.size(path), 0, expected, limit, "frames are missing at the end of the file")
+            expected = limit

@@ -20,6 +20,7 @@ from soc.event import Lane
 from soc.store.columns import KV, arrow_type, field_of
 from soc.store.cuts import METADATA, Partition, describe, event_sum, read_ipc, row_of, time_span
 from soc.store.disk import Disk, Writer, write_whole
+from soc.store.hold import hold
 from soc.store.manifest import Manifest
 from soc.store.segment import SegmentRow
 
@@ -51,10 +52,11 @@ class Compactor:
 
     def step(self, now: int) -> int:
         """Make at most one merge; returns the rows it rewrote (0: nothing is due). Raises StoreError, DamagedError."""
-        plan = self._plan(now)
-        if plan is None:
-            return 0
-        tier, old = plan
+        with hold(self._data, wait=False) as mine:
+            plan = self._plan(now) if mine else None
+            return self._carry_out(*plan, now) if plan is not None else 0
+
+    def _carry_out(self, tier: int, old: list[SegmentRow], now: int) -> int:
         new = self._merge(tier, old, now)
         if new is None:
             return sum(s.rows for s in old)
@@ -64,6 +66,10 @@ class Compactor:
 
     def sweep(self, now: int) -> int:
         """Unlink files that were replaced or removed longer ago than the grace; returns how many."""
+        with hold(self._data, wait=False) as mine:
+            return self._sweep(now) if mine else 0
+
+    def _sweep(self, now: int) -> int:
         gone = self._manifest.swept(now - self._limits.grace)
         for _, path, tokens in gone:
             self._disk.unlink(self._data / path)
