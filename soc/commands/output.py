@@ -14,6 +14,10 @@ from rich.text import Text
 __all__ = ["fail", "quiet", "say", "show"]
 
 _MAX_CELL = 400
+_STYLES = {
+    "ok": "green", "enabled": "green", "warn": "yellow", "fail": "bold red", "damaged": "bold red", "refused": "red",
+    "critical": "bold red", "high": "red", "medium": "yellow",
+}
 _quiet = False
 
 
@@ -41,7 +45,7 @@ def show(
         numeric = all(isinstance(row.get(column), int | float) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
+        table.add_row(*(_styled(_cell(row.get(column))) for column in columns))
     console.print(table)
 
 
@@ -75,6 +79,10 @@ def inert(text: str) -> str:
 
 def _bidi(char: str) -> bool:
     return char in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"
+
+
+def _styled(text: str) -> Text:
+    return Text(text, _STYLES.get(text, ""))
 
 
 def _cell(value: object) -> str:

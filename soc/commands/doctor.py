@@ -1,0 +1,315 @@
+"""`soc doctor`: looks at this machine, the configuration and the data folder, and says what to do. Changes nothing."""
+from __future__ import annotations
+
+import errno
+import importlib.metadata
+import os
+import resource
+import shutil
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soc.commands.centre import Options
+from soc.commands.output import say, show
+from soc.config import Config
+from soc.errors import ConfigError, SocError
+from soc.folder import DataFolder
+from soc.setting import loopback
+from soc.tls import certificate_facts, tls_for
+
+__all__ = ["State", "doctor", "examine"]
+
+_LEAST_SQLITE = (3, 37, 0)
+_LEAST_FILES = 1024
+_LEAST_MEMORY = 1 << 30
+_RENEW_WITHIN = timedelta(days=30)
+
+
+class State(StrEnum):
+    """What a check found: all well, worth a look, or in the way."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; `remedy` says what to do unless it is well."""
+
+    check: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+def doctor(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check configuration, disk, clock, permissions and ports, and say what to do. Works running or stopped."""
+    options: Options = ctx.find_root().obj
+    findings = list(examine(options.data, options.config, datetime.now(UTC)))
+    rows: list[dict[str, object]] = [
+        {"check": f.check, "state": f.state.value, "found": f.found, "do": f.remedy} for f in findings]
+    show(rows, ["check", "state", "found", "do"], as_json=as_json)
+    worst = [f for f in findings if f.state is State.FAIL]
+    if not as_json:
+        say(f"{len(worst)} of {len(findings)} checks failed." if worst else "Nothing is in the way.")
+    raise typer.Exit(1 if worst else 0)
+
+
+def examine(data: Path, config_path: Path | None, now: datetime) -> Iterator[Finding]:
+    """Every finding in turn. A configuration with faults is reported, and its defaults are used for the rest."""
+    try:
+        config = Config.load(config_path)
+        yield Finding("configuration", State.OK, str(config_path) if config_path else "the defaults")
+    except ConfigError as error:
+        config = Config()
+        for fault in error.faults:
+            yield Finding("configuration", State.FAIL, fault, "mend it; the checks below use the defaults")
+    yield _python()
+    yield from _folder(data)
+    yield _disk(data, config)
+    yield _sqlite(data)
+    yield from _clock(now)
+    yield from _ports(data, config)
+    yield from _certificates(data, config, now)
+    yield _files()
+    yield _memory(config)
+    yield from _databases(config)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    missing = [name for name in ("duckdb", "pyarrow", "orjson", "zstandard", "sqlalchemy") if not _installed(name)]
+    if missing:
+        return Finding("python", State.FAIL, f"{version}, without {', '.join(missing)}", "install again: make run")
+    return Finding("python", State.OK, version)
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _folder(data: Path) -> Iterator[Finding]:
+    if not data.exists():
+        parent = _nearest(data)
+        writable = os.access(parent, os.W_OK | os.X_OK)
+        yield Finding("data folder", State.OK if writable else State.FAIL, f"{data} is not there yet",
+                      "" if writable else f"{parent} cannot be written to: make {data} by hand, or use --data")
+        return
+    try:
+        folder = DataFolder.open(data, create=False)
+    except SocError as error:
+        state = State.OK if not any(data.iterdir()) else State.FAIL
+        yield Finding("data folder", state, f"{data} is empty" if state is State.OK else error.message, error.remedy)
+        return
+    holder = folder.holder()
+    held = "" if holder is None else f", held by the running server (process {holder or 'unknown'})"
+    yield Finding("data folder", State.OK, f"{data}, centre {folder.centre}{held}")
+    yield _permissions(data)
+
+
+def _permissions(data: Path) -> Finding:
+    loose = []
+    for path in (data, *sorted(data.glob("*.db*")), *sorted(data.glob("tls/*.key")), *sorted(data.glob("run/*.sock"))):
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            continue
+        if stat.S_IMODE(found.st_mode) & 0o077 or found.st_uid != os.geteuid():
+            loose.append(path)
+    if not os.access(data, os.R_OK | os.W_OK | os.X_OK):
+        return Finding("permissions", State.FAIL, f"this user cannot read and write {data}", f"chown -R it to {os.geteuid()}")
+    if loose:
+        return Finding("permissions", State.FAIL, f"others may reach or own {', '.join(map(str, loose[:3]))}",
+                       f"chown -R {os.geteuid()} {data}; chmod -R go-rwx {data}")
+    return Finding("permissions", State.OK, "private to this user")
+
+
+def _disk(data: Path, config: Config) -> Finding:
+    usage = shutil.disk_usage(_nearest(data))
+    share = 1 - usage.free / usage.total if usage.total else 1.0
+    found = f"{share:.0%} full, {usage.free / (1 << 30):.1f} GiB free"
+    if share >= config.disk.refuse:
+        return Finding("disk", State.FAIL, found,
+                       f"from {config.disk.refuse:.0%} new events are refused: make room, or soc store expire")
+    if share >= config.disk.warn:
+        return Finding("disk", State.WARN, found, "make room, or shorten retention.default")
+    return Finding("disk", State.OK, found)
+
+
+def _sqlite(data: Path) -> Finding:
+    version = sqlite3.sqlite_version
+    if sqlite3.sqlite_version_info < _LEAST_SQLITE:
+        return Finding("sqlite", State.FAIL, version, f"{'.'.join(map(str, _LEAST_SQLITE))} or newer is needed")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=_nearest(data)) as folder:
+            connection = sqlite3.connect(Path(folder) / "probe.db")
+            try:
+                mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+                connection.execute("CREATE TABLE probe (n INTEGER)")
+                other = sqlite3.connect(Path(folder) / "probe.db")
+                other.execute("SELECT count(*) FROM probe").fetchone()
+                other.close()
+            finally:
+                connection.close()
+    except (OSError, sqlite3.Error) as error:
+        return Finding("sqlite", State.FAIL, f"{version}: {error}", "the data folder must be on a local, writable file system")
+    if mode != "wal":
+        return Finding("sqlite", State.FAIL, f"{version}: no write-ahead log on this file system",
+                       "put the data folder on a local file system")
+    return Finding("sqlite", State.OK, f"{version}, write-ahead log works here")
+
+
+def _clock(now: datetime) -> Iterator[Finding]:
+    if not 2025 <= now.year < 2100:
+        yield Finding("clock", State.FAIL, f"it says {now:%Y-%m-%d}", "set the clock; times of new events depend on it")
+        return
+    wall, steady = time.time(), time.monotonic()
+    time.sleep(0.05)
+    drift = abs((time.time() - wall) - (time.monotonic() - steady))
+    if drift > 0.02:
+        yield Finding("clock", State.WARN, f"it jumped by {drift:.3f} s within 50 ms", "check what else sets this clock")
+    else:
+        yield Finding("clock", State.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC, steady")
+    synchronised = _synchronised()
+    if synchronised is False:
+        yield Finding("clock source", State.WARN, "not synchronised", "switch on NTP, e.g. timedatectl set-ntp true")
+    elif synchronised:
+        yield Finding("clock source", State.OK, "synchronised")
+
+
+def _synchronised() -> bool | None:
+    """Whether systemd says the clock is set by NTP; None where nobody can tell."""
+    program = shutil.which("timedatectl")
+    if program is None:
+        return None
+    try:
+        said = subprocess.run([program, "show", "-p", "NTPSynchronized", "--value"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return {"yes": True, "no": False}.get(said.stdout.strip()) if said.returncode == 0 else None
+
+
+def _ports(data: Path, config: Config) -> Iterator[Finding]:
+    running = (data / "lock").exists() and DataFolder(data, "").holder() is not None
+    wanted = [("gateway", config.gateway.host, config.gateway.port), ("console", config.console.host, config.console.port)]
+    if config.syslog.enabled:
+        wanted.append(("syslog", config.syslog.host, config.syslog.port))
+    for name, host, port in wanted:
+        check, place = f"{name} port", f"{host}:{port}"
+        try:
+            _bind(host, port)
+            yield Finding(check, State.OK, f"{place} is free")
+        except PermissionError:
+            yield Finding(check, State.FAIL, f"{place} may not be used by this user", f"choose {name}.port above 1023")
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and running:
+                yield Finding(check, State.OK, f"{place} is in use, as it should be while the server runs")
+            elif error.errno == errno.EADDRINUSE:
+                yield Finding(check, State.FAIL, f"{place} is taken by another program",
+                              f"stop that (ss -ltnp shows it), or set {name}.port")
+            else:
+                yield Finding(check, State.FAIL, f"{place}: {error.strerror}", f"set {name}.host to an address of this machine")
+
+
+def _bind(host: str, port: int) -> None:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+
+
+def _certificates(data: Path, config: Config, now: datetime) -> Iterator[Finding]:
+    files = None
+    for name, host in (("gateway", config.gateway.host), ("console", config.console.host)):
+        try:
+            files = tls_for(config, data, host, name)
+        except ConfigError as error:
+            yield Finding("certificate", State.FAIL, "; ".join(error.faults), "run soc tls init")
+            return
+    if files is None:
+        yield Finding("certificate", State.OK, "none needed: only this machine is listened to")
+        return
+    try:
+        facts = certificate_facts(files.certificate)
+    except SocError as error:
+        yield Finding("certificate", State.FAIL, error.message, error.remedy)
+        return
+    found = f"{files.certificate} for {', '.join(facts.names)} until {facts.ends:%Y-%m-%d}"
+    if now >= facts.ends or now < facts.starts:
+        yield Finding("certificate", State.FAIL, found, "it is not valid today: soc tls init --renew")
+    elif facts.ends - now < _RENEW_WITHIN:
+        yield Finding("certificate", State.WARN, found, "soc tls init --renew")
+    else:
+        yield Finding("certificate", State.OK, found)
+    if config.syslog.enabled and not loopback(config.syslog.host):
+        yield Finding("syslog", State.WARN, f"plain text on {config.syslog.host}:{config.syslog.port}",
+                      "keep it to a trusted network")
+
+
+def _files() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < _LEAST_FILES:
+        return Finding("open files", State.WARN, f"at most {soft}", f"ulimit -n {min(hard, 4096) if hard > 0 else 4096}")
+    return Finding("open files", State.OK, f"at most {soft}")
+
+
+def _memory(config: Config) -> Finding:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        figures = {line.split(":")[0]: int(line.split()[1]) << 10 for line in lines if len(line.split()) > 1}
+        total, free = figures["MemTotal"], figures["MemAvailable"]
+    except (OSError, ValueError, KeyError):
+        return Finding("memory", State.WARN, "cannot be told on this system", "1 GiB should be free")
+    found = f"{free / (1 << 30):.1f} of {total / (1 << 30):.1f} GiB free"
+    if free < _LEAST_MEMORY + config.store.memory_limit:
+        return Finding("memory", State.WARN, found, "1 GiB beside store.memory_limit should be free")
+    return Finding("memory", State.OK, found)
+
+
+def _databases(config: Config) -> Iterator[Finding]:
+    for name, secret in (("state", config.database.state), ("access", config.database.access)):
+        if not secret:
+            continue
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from soc.database import ACCESS, STATE, Database
+
+        database = Database.open(secret.reveal(), STATE if name == "state" else ACCESS)
+        try:
+            with database.read():
+                pass
+            yield Finding(f"{name} database", State.OK, "PostgreSQL answers")
+        except (SQLAlchemyError, SocError) as error:
+            yield Finding(f"{name} database", State.FAIL, f"no answer ({type(error).__name__})",
+                          f"check database.{name} and that PostgreSQL runs")
+        finally:
+            database.close()
+
+
+def _nearest(path: Path) -> Path:
+    """`path`, or the nearest folder above it that exists."""
+    path = path.absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
