@@ -1,0 +1,1 @@
+"""One module per dataset; being in this folder is what makes it a parser (see `soc.normalise.parser`)."""
