@@ -15,9 +15,9 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Engine, Integer, MetaData, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, DataError, OperationalError
 
-from soc.errors import StoreError
+from soc.errors import InputRefused, StoreError
 
 __all__ = ["ACCESS", "BUSY_SECONDS", "MIGRATIONS", "SERIAL", "STATE", "Database", "sqlite_url"]
 
@@ -82,7 +82,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one snapshot and holds nobody up; its writes are never kept."""
-        with self._engine.connect() as connection:
+        with _named_errors(self), self._engine.connect() as connection:
             if self.dialect == "postgresql":
                 connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             yield connection
@@ -93,15 +93,16 @@ class Database:
 
         One writer at a time: SQLite takes its write lock at the start, PostgreSQL an advisory lock per tree,
         which `exclusive=False` leaves out (for single statements that need no read before them).
-        Raises StoreError if another writer holds on for `BUSY_SECONDS`, RuntimeError if nested in one thread.
+        Raises StoreError if another writer holds on for `BUSY_SECONDS`, RuntimeError if nested in one thread (SQLite),
+        InputRefused for text that no database keeps (half a surrogate pair; on PostgreSQL also NUL).
         """
         if self.dialect == "sqlite":
             with self._alone(), self._engine.connect() as connection:
                 connection = connection.execution_options(soc_write=True)
-                with _busy_as_store_error(self), connection.begin():
+                with _named_errors(self), connection.begin():
                     yield connection
         else:
-            with self._engine.begin() as connection:
+            with _named_errors(self), self._engine.begin() as connection:
                 if exclusive:
                     _advisory_lock(self, connection)
                 yield connection
@@ -201,12 +202,19 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 @contextmanager
-def _busy_as_store_error(database: Database) -> Iterator[None]:
+def _named_errors(database: Database) -> Iterator[None]:
+    """Give the drivers' errors that callers can act on our own names."""
     try:
         yield
     except OperationalError as error:
         if "database is locked" in str(error.orig):
             raise StoreError(f"the {database.tree} database was busy for {BUSY_SECONDS:.0f} s") from error
+        raise
+    except UnicodeEncodeError as error:
+        raise InputRefused("the text holds half a character, which no database keeps") from error
+    except DataError as error:
+        if "NUL" in str(error.orig):
+            raise InputRefused("the text holds a NUL character, which PostgreSQL does not keep") from error
         raise
 
 

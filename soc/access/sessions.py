@@ -10,21 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ColumnElement,
-    Connection,
-    Index,
-    Row,
-    String,
-    Table,
-    delete,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import BigInteger, Column, ColumnElement, Connection, Index, Row, String, Table, delete, insert, select, update
 
 from soc.access.audit import escape_controls
 from soc.access.credentials import digest_of, new_credential
@@ -125,7 +111,7 @@ class SessionStore:
         return [session for session in map(self._session, rows) if now < session.expires]
 
     def _ended(self, now: int) -> ColumnElement[bool]:
-        return or_(SESSIONS.c.seen <= now - self._idle, SESSIONS.c.created <= now - self._absolute)
+        return (SESSIONS.c.seen <= now - self._idle) | (SESSIONS.c.created <= now - self._absolute)
 
     def _session(self, row: Row[Any]) -> Session:
         expires = min(row.seen + self._idle, row.created + self._absolute)

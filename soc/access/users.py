@@ -182,7 +182,7 @@ class UserStore:
 
 def name_key(name: str) -> str:
     """What makes two names the same account: NFKC, case folded."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name[:200]).casefold())[:128].replace("\x00", "")
+    return escape_controls(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name[:200]).casefold()))[:128]
 
 
 def check_name(name: str) -> str:

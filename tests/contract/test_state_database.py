@@ -16,7 +16,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from soc.database import ACCESS, STATE, Database, sqlite_url
-from soc.errors import StoreError
+from soc.errors import InputRefused, StoreError
 
 
 @pytest.mark.parametrize("metadata", [STATE, ACCESS], ids=["state", "access"])
@@ -160,6 +160,14 @@ def test_unique_violations_reach_the_store_as_integrity_errors(state_db):
         connection.execute(text("INSERT INTO names VALUES ('a')"))
     with pytest.raises(IntegrityError), state_db.write() as connection:
         connection.execute(text("INSERT INTO names VALUES ('a')"))
+
+
+def test_text_that_no_database_keeps_is_refused(state_db):
+    with pytest.raises(InputRefused), state_db.write() as connection:
+        connection.execute(text("SELECT :t"), {"t": "\ud800"})
+    if state_db.dialect == "postgresql":
+        with pytest.raises(InputRefused), state_db.read() as connection:
+            connection.execute(text("SELECT :t"), {"t": "\x00"})
 
 
 def test_nested_writes_on_sqlite_are_a_loud_mistake(tmp_path):
