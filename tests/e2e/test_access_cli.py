@@ -24,7 +24,8 @@ def soc(tmp_path):
     def run(*words: str, stdin: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "soc.cli", "--data", str(tmp_path / "data"), *words],
-            input=stdin, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, timeout=60, check=False,
+            input=stdin, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         )
         assert done.returncode == code, done.stderr
         return done
