@@ -22,7 +22,7 @@ from soc.event import Lane
 from soc.folder import DataFolder
 from soc.supervisor import Supervisor, die_with_parent, hold_role, write_note
 
-__all__ = ["ROLES", "main", "open_databases", "prepare", "reconcile", "running_centre"]
+__all__ = ["ROLES", "arguments", "certificate", "main", "open_databases", "prepare", "reconcile", "running_centre"]
 
 ROLES = ("gateway", "normaliser", "detector", "console")
 _FOLDERS = ("journal", "cuts", "segments", "quarantine", "run", "tmp")
@@ -78,6 +78,14 @@ def open_databases(data: Path, config: Config) -> tuple[Any, Any]:
     state.migrate()
     access.migrate()
     return state, access
+
+
+def certificate(data: Path, config: Config) -> tuple[Path, Path] | None:
+    """(certificate, key) to listen with: the configured pair, else that of `soc tls init`; None means plain HTTP."""
+    if config.tls.certificate:
+        return Path(config.tls.certificate), Path(config.tls.key)
+    made = data / "tls" / "server.crt", data / "tls" / "server.key"
+    return made if made[0].exists() and made[1].exists() else None
 
 
 # ---- the roles
@@ -236,7 +244,7 @@ def running_centre(data: Path, config_file: Path | None = None, *, say: Callable
     """
     folder = prepare(data, Config.load(config_file))
     with folder.lock():
-        supervisor = Supervisor(data / "run", ROLES[:3], _arguments(data, config_file, local=True), say=say)
+        supervisor = Supervisor(data / "run", ROLES[:3], arguments(data, config_file, local=True), say=say)
         supervisor.start()
         stop = threading.Event()
         tender = threading.Thread(target=_tend, args=(supervisor, stop), name="supervisor", daemon=True)
@@ -254,7 +262,8 @@ def _tend(supervisor: Supervisor, stop: threading.Event) -> None:
         supervisor.tend()
 
 
-def _arguments(data: Path, config_file: Path | None, *, local: bool) -> list[str]:
+def arguments(data: Path, config_file: Path | None, *, local: bool) -> list[str]:
+    """What every role's process is started with."""
     return ["--data", str(data), *(["--config", str(config_file)] if config_file else []), *(["--local"] if local else [])]
 
 

@@ -31,12 +31,16 @@ MINUTE, HOUR, DAY = 60_000_000, 3_600_000_000, 86_400_000_000
 
 @dataclass(frozen=True, slots=True)
 class CompactionLimits:
-    """Ages are microseconds since the newest event of a file was ingested; rows bound files, groups and columns."""
+    """Ages are microseconds since the newest event of a file was ingested; rows bound files, groups and columns.
+
+    A segment of `enough` rows is not rewritten again: under load every event is compacted once.
+    """
 
     cut_age: int = MINUTE
     hour_age: int = HOUR
     group_rows: int = 16_384
     file_rows: int = 1_000_000
+    enough: int = 200_000
     many: int = 64
     columns: int = 200
     grace: int = 60_000_000
@@ -99,7 +103,8 @@ class Compactor:
         limits = self._limits
         for level, age in ((0, limits.cut_age), (1, limits.hour_age), (2, DAY)):
             for key in sorted(groups, key=str):
-                waiting = sorted((s for s in groups[key] if tiers.get(s.id, 0) == level), key=lambda s: s.first)
+                waiting = sorted((s for s in groups[key] if tiers.get(s.id, 0) == level and (not level or s.rows < limits.enough)),
+                                 key=lambda s: s.first)
                 if not waiting or (level and len(waiting) < 2):
                     continue
                 rows = sum(s.rows for s in waiting)
@@ -252,7 +257,7 @@ def _writing(schema: pa.Schema) -> dict[str, object]:
     plain = {_ORIGINAL, *_DELTA}
     return {
         "compression": "zstd",
-        "compression_level": 6,
+        "compression_level": 3,
         "use_dictionary": [n for n in names if n not in plain and not n.endswith("[]")],
         "column_encoding": {n: "DELTA_BINARY_PACKED" for n in _DELTA if n in names},
         "data_page_size": 8 << 20,

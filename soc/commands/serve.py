@@ -1,0 +1,70 @@
+"""`soc serve`: the centre, until Ctrl-C. Prints where it listens and, for a new centre, the one-time set-up link."""
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from soc.commands.centre import Options
+from soc.commands.output import say
+from soc.config import Config
+
+__all__ = ["serve"]
+
+
+def serve(
+    ctx: typer.Context,
+    role: Annotated[list[str] | None, typer.Option("--role", help="Run only this role (gateway, normaliser, detector, console); repeatable.")] = None,
+) -> None:
+    """Run the centre: gateway, normaliser, detector and console, each a process that is restarted if it dies."""
+    from soc.app import ROLES, arguments, prepare
+    from soc.errors import InputRefused
+    from soc.supervisor import Supervisor
+
+    options: Options = ctx.find_root().obj
+    config = Config.load(options.config)
+    for name in role or ():
+        if name not in ROLES:
+            raise InputRefused(f"there is no role {name!r}", remedy=f"roles are {', '.join(ROLES)}")
+    folder = prepare(options.data, config)
+    with folder.lock():
+        supervisor = Supervisor(options.data / "run", role or ROLES, arguments(options.data, options.config, local=False), say=say)
+        supervisor.start()
+        say(f"The centre runs on {options.data} (Ctrl-C stops it; nothing acknowledged is lost).")
+        if not role or "console" in role:
+            say(f"Console   http{_s(options, config)}://{_host(config.console.host)}:{config.console.port}/")
+            link = _setup_link(options, config)
+            if link:
+                say(f"Set-up    {link}   (once, within 24 hours)")
+        if not role or "gateway" in role:
+            say(f"Ingest    http{_s(options, config)}://{_host(config.gateway.host)}:{config.gateway.port}/ingest/v1/events")
+            if config.syslog.enabled:
+                say(f"Syslog    tcp://{_host(config.syslog.host)}:{config.syslog.port}")
+        supervisor.run()
+        say("Stopped.")
+
+
+def _setup_link(options: Options, config: Config) -> str:
+    from soc.access.setup import Setup
+    from soc.app import open_databases
+
+    state, access = open_databases(options.data, config)
+    try:
+        token = Setup(access).issue(now=time.time_ns() // 1000)
+    finally:
+        state.close()
+        access.close()
+    if token is None:
+        return ""
+    return f"http{_s(options, config)}://{_host(config.console.host)}:{config.console.port}/setup?token={token.reveal()}"
+
+
+def _s(options: Options, config: Config) -> str:
+    from soc.app import certificate
+
+    return "s" if certificate(options.data, config) else ""
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
