@@ -36,7 +36,7 @@ def load(raw: bytes) -> dict[str, Any]:
         value = _load_again(raw, error)
     if value.__class__ is not dict:
         raise ParseError("json_not_object", type(value).__name__)
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _load_again(raw: bytes, error: orjson.JSONDecodeError) -> Any:
@@ -56,7 +56,7 @@ def _load_again(raw: bytes, error: orjson.JSONDecodeError) -> Any:
 def scalar(value: object) -> str:
     """A JSON scalar as lossless text: booleans in lower case, numbers as they print, containers as JSON."""
     if value.__class__ is str:
-        return value  # type: ignore[return-value]
+        return value
     if value is True:
         return "true"
     if value is False:

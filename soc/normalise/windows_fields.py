@@ -130,7 +130,9 @@ COPIES: Final[dict[tuple[str, str], tuple[tuple[str, str], ...]]] = {
     ("system", "7045"): (("ImagePath", "process.executable"), ("ServiceName", "service.name")),
     ("windefend", "*"): (("Path", "file.path"), ("ProcessName", "process.executable")),
 }
-"""(Sigma service, event id) -> what is copied into ECS. Target "user" splits DOMAIN\\name; "process.hash." splits MD5=…,SHA256=…"""
+"""(Sigma service, event id) -> what is copied into ECS.
+
+Target "user" splits DOMAIN\\name; "process.hash." splits MD5=…,SHA256=…"""
 
 OUTCOMES: Final[dict[tuple[str, str], tuple[str, str, str]]] = {
     ("security", "4624"): ("authentication", "logged-in", "success"),

@@ -307,16 +307,16 @@ def _enrich(event: Event) -> None:
         value = event.get(own)
         if value.__class__ is str and value and value != "-":
             if how == 0:
-                event[field] = value  # type: ignore[assignment]
+                event[field] = value
             else:
-                _copy(event, field, how, value)  # type: ignore[arg-type]
+                _copy(event, field, how, value)
     if meaning is not None:
         event["event.category"], event["event.action"], event["event.outcome"] = meaning
 
 
 def _one(event: Event, name: str) -> str:
     value = event.get(name, "")
-    return value if value.__class__ is str else ""  # type: ignore[return-value]
+    return value if value.__class__ is str else ""
 
 
 _Recipe = tuple[tuple[tuple[str, str, int], ...], tuple[str, str, str] | None]
