@@ -16,8 +16,9 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Engine, Integer, MetaData, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DatabaseError, DataError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from soc.errors import InputRefused, StoreError
+from soc.errors import DamagedError, DiskFullError, InputRefused, StoreError
 
 __all__ = ["ACCESS", "BUSY_SECONDS", "MIGRATIONS", "SERIAL", "STATE", "Database", "sqlite_url"]
 
@@ -72,7 +73,12 @@ class Database:
         raise StoreError(f"no database of kind {made.get_backend_name()!r}", remedy="use sqlite:///path or postgresql://…")
 
     def __repr__(self) -> str:
-        return f"Database({self.tree}, {self._engine.url!r})"
+        return f"Database({self.tree}, {self.address})"
+
+    @property
+    def address(self) -> str:
+        """Its URL without the password."""
+        return self._engine.url.render_as_string(hide_password=True)
 
     @property
     def dialect(self) -> str:
@@ -81,7 +87,10 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection that sees one snapshot and holds nobody up; its writes are never kept."""
+        """A connection that sees one snapshot and holds nobody up; its writes are never kept.
+
+        Raises StoreError (DamagedError, DiskFullError) when the database cannot be used, InputRefused as `write`.
+        """
         with _named_errors(self), self._engine.connect() as connection:
             if self.dialect == "postgresql":
                 connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -93,8 +102,9 @@ class Database:
 
         One writer at a time: SQLite takes its write lock at the start, PostgreSQL an advisory lock per tree,
         which `exclusive=False` leaves out (for single statements that need no read before them).
-        Raises StoreError if another writer holds on for `BUSY_SECONDS`, RuntimeError if nested in one thread (SQLite),
-        InputRefused for text that no database keeps (half a surrogate pair; on PostgreSQL also NUL).
+        Raises StoreError when the database cannot be used (DamagedError, DiskFullError) or another writer holds it for
+        `BUSY_SECONDS`, RuntimeError if nested in one thread (SQLite), InputRefused for text that no
+        database keeps (half a surrogate pair; on PostgreSQL also NUL).
         """
         if self.dialect == "sqlite":
             with self._alone(), self._engine.connect() as connection:
@@ -128,13 +138,8 @@ class Database:
         self._engine.dispose()
 
     def _mark(self) -> str | None:
-        try:
-            with self.read() as connection:
-                return _read_mark(connection, self.tree)
-        except DatabaseError as error:
-            place = self._engine.url.render_as_string(hide_password=True)
-            remedy = "check its address and that it runs" if self.dialect == "postgresql" else "restore it from a backup"
-            raise StoreError(f"the {self.tree} database {place} cannot be reached or read", remedy=remedy) from error
+        with self.read() as connection:
+            return _read_mark(connection, self.tree)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -143,7 +148,7 @@ class Database:
         if self._writing == me:
             raise RuntimeError("write() inside write(): pass the connection on instead")
         if not self._writer.acquire(timeout=BUSY_SECONDS):
-            raise StoreError(f"the {self.tree} database was busy for {BUSY_SECONDS:.0f} s")
+            raise _unusable(self, "database is locked")
         self._writing = me
         try:
             yield
@@ -162,7 +167,8 @@ def _sqlite_engine(url: URL) -> Engine:
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}", remedy="check the folder's owner and permissions") from error
     engine = create_engine(
-        url, pool_size=2, max_overflow=14, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        url, pool_size=2, max_overflow=14, hide_parameters=True,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -207,20 +213,37 @@ def _named_errors(database: Database) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        if "database is locked" in str(error.orig):
-            raise StoreError(f"the {database.tree} database was busy for {BUSY_SECONDS:.0f} s") from error
-        raise
+        raise _unusable(database, str(error.orig).strip()) from error
+    except PoolTimeout as error:
+        raise StoreError(f"{_place(database)}: all connections are in use") from error
     except UnicodeEncodeError as error:
         raise InputRefused("the text holds half a character, which no database keeps") from error
     except DataError as error:
         if "NUL" in str(error.orig):
             raise InputRefused("the text holds a NUL character, which PostgreSQL does not keep") from error
         raise
+    except DatabaseError as error:
+        if type(error) is DatabaseError:  # what SQLite says of a damaged file
+            raise DamagedError(f"{_place(database)}: {error.orig}", remedy="restore it from a backup") from error
+        raise
+
+
+def _unusable(database: Database, said: str) -> StoreError:
+    if "database is locked" in said:
+        return StoreError(f"{_place(database)}: another writer held it for {BUSY_SECONDS:.0f} s")
+    if "disk is full" in said or "No space left" in said:
+        return DiskFullError(f"{_place(database)}: the disk is full", remedy="make room; nothing of this was kept")
+    remedy = "check its address and that it runs" if database.dialect == "postgresql" else "soc doctor says what is wrong with it"
+    return StoreError(f"{_place(database)}: {said}", remedy=remedy)
+
+
+def _place(database: Database) -> str:
+    return f"the {database.tree} database {database.address}"
 
 
 def _postgres_engine(url: URL) -> Engine:
     return create_engine(
-        url.set(drivername="postgresql+psycopg"), pool_size=2, max_overflow=14, pool_pre_ping=True,
+        url.set(drivername="postgresql+psycopg"), pool_size=2, max_overflow=14, pool_pre_ping=True, hide_parameters=True,
         connect_args={"connect_timeout": 10, "application_name": "soc"},
     )
 
@@ -231,7 +254,7 @@ def _advisory_lock(database: Database, connection: Connection) -> None:
     try:
         connection.execute(text("SELECT pg_advisory_xact_lock(:space, hashtext(:tree))"), {"space": 0x50C, "tree": database.tree})
     except OperationalError as error:
-        raise StoreError(f"the {database.tree} database was busy for {BUSY_SECONDS:.0f} s") from error
+        raise _unusable(database, "database is locked") from error
 
 
 def _migration_files(tree: str) -> str:
