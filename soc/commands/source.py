@@ -11,16 +11,17 @@ from soc.access.audit import Audit
 from soc.access.sources import KINDS, Source, SourceStore
 from soc.commands.centre import Centre, open_centre
 from soc.commands.output import say, show
-from soc.errors import InputRefused
+from soc.errors import ConfigError, InputRefused
 from soc.event import UNASSIGNED, Lane, Scope, from_micros, to_micros
 from soc.secret import Secret
+from soc.tls import tls_for
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Log sources that may send, and their tokens.", rich_markup_mode="rich")
 
-INGEST_PATH = "/v1/ingest"
-"""Where the gateway takes batches."""
+INGEST_PATH = "/ingest/v1/events"
+"""Where the gateway takes lines."""
 
 _Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The source's id: a-z, 0-9, dot, dash, underscore.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -143,14 +144,24 @@ def _lines(centre: Centre, source: Source) -> list[str]:
             " action.resumeRetryCount=\"-1\")",
             "Its token, for batches over HTTPS. Keep it now: it is not shown again.",
         ]
-    scheme = "https" if centre.config.tls.certificate or (centre.data / "tls").is_dir() else "http"
-    trust = f" --cacert {centre.data / 'tls' / 'ca.crt'}" if scheme == "https" else ""
+    scheme, trust = _transport(centre)
     return [
         f"Source {source.id}. Send one JSON object a line:",
         f"  curl{trust} -H \"Authorization: Bearer $SOC_TOKEN\" -H 'Content-Type: application/x-ndjson' "
         f"--data-binary @events.jsonl {scheme}://{_reachable(gateway.host)}:{gateway.port}{INGEST_PATH}",
         "Its token (SOC_TOKEN). Keep it now: it is not shown again.",
     ]
+
+
+def _transport(centre: Centre) -> tuple[str, str]:
+    """The URL's scheme, and curl's option for our own authority. What is wrong with TLS is `serve`'s to say, not ours."""
+    try:
+        files = tls_for(centre.config, centre.data, centre.config.gateway.host, "gateway")
+    except ConfigError:
+        return "https", ""
+    if files is None:
+        return "http", ""
+    return "https", f" --cacert {files.authority}" if files.authority else ""
 
 
 def _reachable(host: str) -> str:

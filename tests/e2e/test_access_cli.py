@@ -135,3 +135,11 @@ def test_refusals_leave_no_source_and_no_audit_row(soc, access):
         assert word in soc("source", "add", *words, code=1).stderr
     assert json.loads(soc("source", "list", "--json").stdout) == []
     assert Audit(access).head().seq == 0
+
+
+def test_the_token_is_printed_even_where_tls_is_still_missing(soc, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("gateway:\n  host: 0.0.0.0\n", encoding="utf-8")
+    made = soc("--config", str(config), "source", "add", "web-1")
+    assert made.stdout.startswith("soci_")
+    assert "https://THIS-MACHINE:" in made.stderr
