@@ -22,7 +22,7 @@ from soc.event import Lane
 from soc.folder import DataFolder
 from soc.supervisor import Supervisor, die_with_parent, hold_role, write_note
 
-__all__ = ["ROLES", "arguments", "certificate", "main", "open_databases", "prepare", "reconcile", "running_centre"]
+__all__ = ["ROLES", "arguments", "main", "open_databases", "prepare", "reconcile", "running_centre"]
 
 ROLES = ("gateway", "normaliser", "detector", "console")
 _FOLDERS = ("journal", "cuts", "segments", "quarantine", "run", "tmp")
@@ -78,14 +78,6 @@ def open_databases(data: Path, config: Config) -> tuple[Any, Any]:
     state.migrate()
     access.migrate()
     return state, access
-
-
-def certificate(data: Path, config: Config) -> tuple[Path, Path] | None:
-    """(certificate, key) to listen with: the configured pair, else that of `soc tls init`; None means plain HTTP."""
-    if config.tls.certificate:
-        return Path(config.tls.certificate), Path(config.tls.key)
-    made = data / "tls" / "server.crt", data / "tls" / "server.key"
-    return made if made[0].exists() and made[1].exists() else None
 
 
 # ---- the roles

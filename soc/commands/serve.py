@@ -61,9 +61,9 @@ def _setup_link(options: Options, config: Config) -> str:
 
 
 def _s(options: Options, config: Config) -> str:
-    from soc.app import certificate
+    from soc.tls import tls_for
 
-    return "s" if certificate(options.data, config) else ""
+    return "s" if tls_for(config, options.data, config.console.host, "console") else ""
 
 
 def _host(host: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from soc.ecs import kind_of
@@ -51,36 +52,67 @@ def batch_of(events: Sequence[Event], max_columns: int = MAX_COLUMNS) -> pa.Reco
     """Events as one record batch holding only the columns that occur, sorted by name.
 
     Values must already have the types of `soc.ecs` (parsers coerce); a keyword that is not a string
-    is written as its text. Cost: about 6 µs an event of 33 fields.
+    is written as its text. Events of the same shape (the same fields in the same order) are transposed
+    together and empty cells are never touched: 9 µs an event of 33 fields among 335, against 30 cell by cell.
     """
     height = len(events)
-    columns: dict[str, list[object]] = {}
+    shapes: dict[tuple[str, ...], list[int]] = {}
     for row, event in enumerate(events):
-        for name, value in event.items():
-            key = name + "[]" if value.__class__ is list else name
-            column = columns.get(key)
-            if column is None:
-                column = columns[key] = [None] * height
-            column[row] = value
+        shapes.setdefault(tuple(event), []).append(row)
+    columns: dict[str, _Column] = {}
+    for names, rows in shapes.items():
+        if names:
+            for name, values in zip(names, zip(*[events[row].values() for row in rows], strict=True), strict=True):
+                _collect(columns, name, values, rows)
     spilled: list[list[tuple[str, str]] | None] | None = None
     if len(columns) > max_columns:
         spilled = _spill(columns, height, max_columns)
-    names = sorted(columns)
-    arrays = [_array(name, columns[name]) for name in names]
+    ordered = sorted(columns)
+    arrays = [_array(name, columns[name], height) for name in ordered]
     if spilled is not None:
-        names.append(KV)
+        ordered.append(KV)
         arrays.append(pa.array(spilled, _MAP))
-    return pa.RecordBatch.from_arrays(arrays, names=names)
+    return pa.RecordBatch.from_arrays(arrays, names=ordered)
 
 
-def _array(name: str, values: list[object]) -> pa.Array:
+class _Column:
+    """The values of one column that are there, and the rows they stand in."""
+
+    __slots__ = ("rows", "values")
+
+    def __init__(self) -> None:
+        self.values: list[object] = []
+        self.rows: list[int] = []
+
+
+def _collect(columns: dict[str, _Column], name: str, values: Sequence[object], rows: Sequence[int]) -> None:
+    lists = list in set(map(type, values))
+    if lists and set(map(type, values)) != {list}:
+        several = [(v, r) for v, r in zip(values, rows, strict=True) if isinstance(v, list)]
+        single = [(v, r) for v, r in zip(values, rows, strict=True) if not isinstance(v, list)]
+        _collect(columns, name, [v for v, _ in several], [r for _, r in several])
+        _collect(columns, name, [v for v, _ in single], [r for _, r in single])
+        return
+    column = columns.setdefault(name + "[]" if lists else name, _Column())
+    column.values.extend(values)
+    column.rows.extend(rows)
+
+
+def _array(name: str, column: _Column, height: int) -> pa.Array:
     kind = arrow_type(name)
+    values = column.values
     try:
-        return pa.array(values, kind)
+        array = pa.array(values, kind)
     except (pa.ArrowTypeError, pa.ArrowInvalid, UnicodeEncodeError, TypeError):
         if pa.types.is_list(kind):
-            return pa.array([None if v is None else [_text(x) for x in v] for v in values], kind)  # type: ignore[attr-defined]
-        return pa.array([None if v is None else _text(v) for v in values], kind)
+            array = pa.array([[_text(x) for x in v] for v in values], kind)  # type: ignore[attr-defined]
+        else:
+            array = pa.array([_text(v) for v in values], kind)
+    if len(values) == height and column.rows == list(range(height)):
+        return array
+    places = np.full(height, -1, dtype=np.int64)
+    places[np.array(column.rows, dtype=np.int64)] = np.arange(len(values))
+    return array.take(pa.array(places, mask=places < 0))
 
 
 def _text(value: object) -> str:
@@ -89,18 +121,17 @@ def _text(value: object) -> str:
     return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _spill(columns: dict[str, list[object]], height: int, keep: int) -> list[list[tuple[str, str]] | None]:
+def _spill(columns: dict[str, _Column], height: int, keep: int) -> list[list[tuple[str, str]] | None]:
     """Move the rarest untyped columns out of `columns` into kv rows, leaving `keep` of them."""
     counted = sorted(
         (name for name in columns if kind_of(name) == "keyword" and not name.startswith(("soc.", "event."))),
-        key=lambda name: (height - columns[name].count(None), name),
+        key=lambda name: (len(columns[name].values), name),
     )
     rows: list[list[tuple[str, str]] | None] = [None] * height
     for name in counted[: len(columns) - keep]:
         field = field_of(name)
-        for row, value in enumerate(columns.pop(name)):
-            if value is None:
-                continue
+        column = columns.pop(name)
+        for row, value in zip(column.rows, column.values, strict=True):
             entry = rows[row]
             if entry is None:
                 entry = rows[row] = []
