@@ -196,7 +196,79 @@ def run_detector(role: Role) -> None:
 
 def run_gateway(role: Role, *, listen: bool) -> None:
     """The receivers in front of the journal: HTTP and syslog if `listen`, the local socket always."""
-    raise NotImplementedError
+    import asyncio
+    import pwd
+
+    import uvloop
+
+    from soc.access.audit import Audit
+    from soc.access.sources import SourceStore
+    from soc.errors import NotFoundError
+    from soc.event import Scope
+    from soc.ingest.accounting import Accounting
+    from soc.ingest.intake import DurableIntake, IntakeLimits
+    from soc.ingest.request import GatewayLimits
+    from soc.ingest.serve import Listen, serve_gateway
+    from soc.ingest.syslog import SyslogLimits
+    from soc.ingest.unpack import Bounds
+    from soc.store.disk import RealDisk
+    from soc.store.node import NodeDatabase
+    from soc.tls import tls_for
+
+    config = role.config
+    state, access = open_databases(role.data, config)
+    sources, book, node = SourceStore(state), Audit(access), NodeDatabase(role.data / "node.db")
+
+    def audit(uid: int, action: str, facts: Any) -> None:
+        try:
+            name = pwd.getpwuid(uid).pw_name
+        except KeyError:
+            name = str(uid)
+        book.record(f"local:{name}", action, str(facts.get("import", "")), dict(facts), now=now_micros())
+
+    def default_source() -> Any:
+        try:
+            return sources.get(config.syslog.default_source, Scope.everything())
+        except NotFoundError:
+            return None
+
+    def listen_on(host: str, port: int, what: str) -> Listen:
+        files = tls_for(config, role.data, host, what)
+        return Listen(host, port, files.certificate if files else None, files.key if files else None)
+
+    async def run() -> None:
+        intake = DurableIntake(role.data, RealDisk(), node, IntakeLimits(
+            file_size=config.journal.file_size, pending=config.journal.max_backlog, warn=config.disk.warn, refuse=config.disk.refuse))
+        await intake.start()
+        stop, accounting = asyncio.Event(), Accounting(time.time, role.folder.centre)
+
+        async def watch() -> None:
+            while not role.stopping.is_set():
+                role.beat(**{**accounting.shown(), "disk": intake.disk_used(), "backlog": intake.waiting(),
+                             "damaged": [str(d) for _, d in intake.damaged]})
+                await asyncio.sleep(0.1)
+            stop.set()
+
+        watcher = asyncio.create_task(watch())
+        try:
+            await serve_gateway(
+                intake, sources, stop=stop, accounting=accounting, node=role.folder.centre, audit=audit,
+                http=listen_on(config.gateway.host, config.gateway.port, "gateway") if listen else None,
+                local=role.data / "run" / "gateway.sock",
+                syslog=listen_on(config.syslog.host, config.syslog.port, "syslog") if listen and config.syslog.enabled else None,
+                syslog_default=default_source,
+                limits=GatewayLimits(body=config.gateway.max_body, deadline=config.gateway.deadline, connections=config.gateway.max_connections,
+                                     bounds=Bounds(unpacked=config.gateway.max_unpacked, records=config.gateway.max_records)),
+                syslog_limits=SyslogLimits(),
+                stored=lambda lane: int(node.rows("SELECT COALESCE(MAX(sequence), 0) FROM positions WHERE consumer = 'normaliser' AND lane = ?",
+                                                  (lane.value,))[0][0]),  # type: ignore[call-overload]
+                timezone=config.centre.timezone)
+        finally:
+            role.stopping.set()
+            await watcher
+            await intake.stop()
+
+    uvloop.run(run())
 
 
 def run_console(role: Role) -> None:
