@@ -13,6 +13,7 @@ import orjson
 from soc.ecs import TYPES, coerce
 from soc.errors import ParseError
 from soc.event import Event, Value
+from soc.normalise.addresses import address
 
 __all__ = ["MAX_FIELDS", "MAX_NAME", "add", "clean_name", "flat", "load", "scalar", "typed"]
 
@@ -71,11 +72,28 @@ def scalar(value: object) -> str:
     return str(value)
 
 
+class _Names(dict[str, str]):
+    """Name -> clean name, worked out once; bounded, since names come from outside."""
+
+    def __missing__(self, name: str) -> str:
+        clean = _clean(name)
+        if len(self) < 20_000:
+            self[name] = clean
+        return clean
+
+
+_NAMES: Final = _Names()
+
+
 def clean_name(name: str) -> str:
     """A field name safe as a column's: control characters escaped, no clash with the columns' own marks.
 
     Raises ParseError name_too_long.
     """
+    return _NAMES[name]
+
+
+def _clean(name: str) -> str:
     if len(name) > MAX_NAME or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME:
         raise ParseError("name_too_long", f"{len(name)} characters")
     if _UNSAFE.search(name):
@@ -97,7 +115,7 @@ def add(event: Event, name: str, value: Value) -> None:
 
 
 def flat(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of every leaf: scalars, None, and non-empty lists as they are.
+    """(clean dotted name, value) of every leaf: scalars, None, and lists as they are.
 
     Raises ParseError too_many_fields, name_too_long.
     """
@@ -115,7 +133,7 @@ def flat(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             count += 1
             if count > MAX_FIELDS:
                 raise ParseError("too_many_fields", f"more than {MAX_FIELDS}")
-            yield name, value
+            yield _NAMES[name], value
         else:
             stack.pop()
 
@@ -136,10 +154,18 @@ def typed(event: Event, name: str, value: Any) -> None:
             return
         else:
             return
-    if name in TYPES:
+    kind = TYPES.get(name)
+    if kind is None:
+        if value.__class__ is str and name not in event:
+            event[name] = value
+        else:
+            add(event, name, scalar(value))
+    elif name in event:
+        add(event, f"unmapped.{name}", scalar(value))
+    elif kind == "ip" and value.__class__ is str and (found := address(value)):
+        event[name] = found
+    else:
         try:
             event[name] = coerce(name, value)
         except (ValueError, TypeError, OverflowError):
             add(event, f"unmapped.{name}", scalar(value))
-    else:
-        add(event, name, scalar(value))

@@ -20,7 +20,7 @@ HINTS: Final = ("/audit/", "auditd")
 _HEAD: Final = re.compile(
     r"(?:node=(\S{1,255}) )?(?:type=([A-Z0-9_\[\]]{1,64}) )?(?:msg=)?audit\((\d{1,12})\.(\d{1,6}):(\d{1,20})\): ?")
 _ACCEPTS: Final = re.compile(rb"(?:node=\S{1,255} )?type=\S{1,64} msg=audit\(")
-_PAIR: Final = re.compile(r"""([A-Za-z_][\w.\-]{0,63}(?:\[\d{1,6}\])?)=("[^"]*"|'[^']*'|[^\s'"]\S*|)""")
+_PAIR: Final = re.compile(r"""(?<![\w.\-])([A-Za-z_][\w.\-]{0,63}(?:\[\d{1,6}\])?)=("[^"]*"|'[^']*'|[^\s'"]\S*|)""")
 _ARGUMENT: Final = re.compile(r"a(\d{1,6})(?:\[(\d{1,6})\])?$")
 _ENCODED: Final = frozenset((
     "acct", "cmd", "comm", "cwd", "data", "dir", "exe", "file", "key", "name", "new", "ocomm", "old", "path", "proctitle", "vm",

@@ -3,14 +3,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from soc.ecs import TYPES
 from soc.event import Event, FrameContext
-from soc.normalise.jsontext import add, clean_name, flat, load, typed
+from soc.normalise.jsontext import add, flat, load, typed
 from soc.normalise.logsources import log_sources
 from soc.normalise.times import flexible
 
 FAMILY: Final = "generic"
 PRIORITY: Final = 80
 
+_GUARDED: Final = frozenset(("soc.", "orga", "even"))
+"""How the names start that `_put` must look at."""
 _TIMES: Final = ("@timestamp", "timestamp", "time", "ts")
 _DATES: Final = ("event.created", "event.ingested", "event.start", "event.end")
 
@@ -32,17 +35,20 @@ def parse(raw: bytes, context: FrameContext) -> Event:
                 event["soc.time_inferred"] = "zone"
             break
     for name, leaf in flat(document):
-        _put(event, name, leaf, context)
+        if leaf.__class__ is str and name not in event and name not in TYPES and name[:4] not in _GUARDED:
+            event[name] = leaf
+        else:
+            _put(event, name, leaf, context)
     dataset = event.get("event.dataset")
     if not isinstance(dataset, str):
-        event.pop("event.dataset", None)
+        if dataset is not None:
+            event["unmapped.event.dataset"] = event.pop("event.dataset")
         dataset = ""
     event["soc.log_sources"] = log_sources().dataset(dataset)
     return event
 
 
 def _put(event: Event, name: str, leaf: Any, context: FrameContext) -> None:
-    name = clean_name(name)
     if leaf is None:
         add(event, "soc.null_fields", [name])
     elif name == "@timestamp":

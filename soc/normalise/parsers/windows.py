@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from soc.ecs import TYPES
 from soc.errors import ParseError
 from soc.event import Event, FrameContext
 from soc.normalise.addresses import address
@@ -65,15 +66,17 @@ def _flat_shape(event: Event, document: dict[str, Any], context: FrameContext) -
         event["@timestamp"] = at[0]
         if not at[1]:
             event["soc.time_inferred"] = "zone"
-    names = _FLAT
+    names, before = _FLAT, len(event)
     for key, value in document.items():
         kind = value.__class__
         if kind is str:
             event[names[key]] = value
         elif kind is int:
             event[names[key]] = str(value)
-        else:
-            _odd(event, key, names[key], value)
+        elif kind is list and value:
+            event[names[key]] = listed(value)
+    if len(event) != before + len(document):
+        _flat_slowly(event, document)
     keywords = document.get("Keywords")
     if keywords.__class__ is int:
         event["winlog.keywords"] = f"0x{keywords & 0xFFFFFFFFFFFFFFFF:016x}"
@@ -86,14 +89,26 @@ def _flat_shape(event: Event, document: dict[str, Any], context: FrameContext) -
         event["winlog.provider_name"] = source
 
 
-def _odd(event: Event, key: str, name: str, value: Any) -> None:
-    """A flat value that is neither text nor a whole number."""
-    if isinstance(value, dict):
-        within = "" if key in ("EventData", "UserData", "System") else f"{key}."
-        for part, leaf in flat(value, within):
-            _leaf(event, _FLAT[part], leaf)
-    else:
-        _leaf(event, name, value)
+def _flat_slowly(event: Event, document: dict[str, Any]) -> None:
+    """The same for a record with nulls, booleans, objects, or two keys of one name: nothing overwrites anything."""
+    for name in [name for name in event if name not in ("@timestamp", "soc.time_inferred")]:
+        del event[name]
+    for key, value in document.items():
+        if isinstance(value, dict):
+            within = "" if key in ("EventData", "UserData", "System") else f"{key}."
+            for part, leaf in flat(value, within):
+                _flat_leaf(event, part, leaf)
+        else:
+            _flat_leaf(event, key, value)
+
+
+def _flat_leaf(event: Event, key: str, value: Any) -> None:
+    name = _FLAT[key]
+    if name in event and not name.startswith(DATA):
+        if event[name] == value:
+            return
+        name = DATA + clean_name(key.replace(" ", ""))
+    _leaf(event, name, value)
 
 
 def _leaf(event: Event, name: str, value: Any) -> None:
@@ -265,11 +280,13 @@ def _section(event: Event, prefix: str, value: Any) -> None:
 def _winlogbeat_shape(event: Event, document: dict[str, Any], context: FrameContext) -> None:
     for name, leaf in flat(document):
         if name.startswith("winlog."):
-            if name.startswith((DATA, USER_DATA)):
+            if " " in name and name.startswith((DATA, USER_DATA)):
                 name = name.replace(" ", "")
-            name = clean_name(name)
-            _leaf(event, name, leaf)
-            if name.startswith(USER_DATA) and leaf is not None and name != USER_DATA + "xml_name":
+            if leaf.__class__ is str and name not in event:
+                event[name] = leaf
+            else:
+                _leaf(event, name, leaf)
+            if leaf is not None and name.startswith(USER_DATA) and name != USER_DATA + "xml_name":
                 _leaf(event, DATA + name[len(USER_DATA):], leaf)
         elif name == "@timestamp":
             if (found := flexible(leaf, context.timezone)) is not None:
@@ -277,11 +294,16 @@ def _winlogbeat_shape(event: Event, document: dict[str, Any], context: FrameCont
                 if not found[1]:
                     event["soc.time_inferred"] = "zone"
         elif leaf is None:
-            add(event, "soc.null_fields", [clean_name(name)])
+            add(event, "soc.null_fields", [name])
         elif name.startswith("soc.") or name in ("organization.id", "event.dataset", "event.original"):
-            _leaf(event, "unmapped." + clean_name(name), leaf)
+            _leaf(event, f"unmapped.{name}", leaf)
+        elif TYPES.get(name) == "date":
+            if (found := flexible(leaf, context.timezone)) is not None:
+                event[name] = found[0]
+            else:
+                typed(event, f"unmapped.{name}", leaf)
         else:
-            typed(event, clean_name(name), leaf)
+            typed(event, name, leaf)
     code = event.get("event.code")
     if "winlog.event_id" not in event and isinstance(code, str):
         event["winlog.event_id"] = code
