@@ -49,9 +49,9 @@ class GatewayConfig:
     port: int = setting(Kind.PORT, "8081", "Port to listen on.")
     max_body: int = setting(Kind.SIZE, "16MiB", "Largest request as it arrives, compressed.", low="64KiB", high="256MiB")
     max_unpacked: int = setting(Kind.SIZE, "64MiB", "Largest request once unpacked.", low="64KiB", high="1GiB")
-    max_record: int = setting(
-        Kind.SIZE, "1MiB", "Longest record; the rest of a longer line is cut off, marked and counted.", low="4KiB", high="16MiB")
-    max_records: int = setting(Kind.COUNT, "100000", "Most records in one batch.", low="1", high="1000000")
+    max_records: int = setting(Kind.COUNT, "50000", "Most records in one request.", low="1", high="1000000")
+    max_buffered: int = setting(
+        Kind.SIZE, "128MiB", "Bodies of all requests together; beyond it senders come back later.", low="1MiB", high="64GiB")
     deadline: float = setting(Kind.DURATION, "30s", "A request not complete after this is dropped.", low="1s", high="10m")
     max_connections: int = setting(Kind.COUNT, "512", "Most connections at once; more wait.", low="1", high="100000")
 
@@ -64,7 +64,7 @@ class SyslogConfig:
     host: str = setting(Kind.HOST, "127.0.0.1", "Address to listen on.")
     port: int = setting(Kind.PORT, "5514", "Port to listen on.")
     default_source: str = setting(Kind.TEXT, "syslog", "Source of messages from addresses that no source claims.")
-    max_message: int = setting(Kind.SIZE, "64KiB", "Longest message; the rest is cut off and counted.", low="1KiB", high="16MiB")
+    max_message: int = setting(Kind.SIZE, "1MiB", "Longest message; the rest is cut off and counted.", low="1KiB", high="16MiB")
     max_connections: int = setting(Kind.COUNT, "256", "Most connections at once.", low="1", high="100000")
 
 
@@ -74,7 +74,8 @@ class ConsoleConfig:
 
     host: str = setting(Kind.HOST, "127.0.0.1", "Address to listen on; any but a loopback address needs TLS.")
     port: int = setting(Kind.PORT, "8080", "Port to listen on.")
-    session: float = setting(Kind.DURATION, "12h", "A login ends after this.", low="1m", high="30d")
+    idle: float = setting(Kind.DURATION, "30m", "A login ends when nothing is done for this long.", low="1m", high="1d")
+    session: float = setting(Kind.DURATION, "12h", "A login ends after this in any case.", low="1m", high="30d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +91,10 @@ class JournalConfig:
     """What was received, as it was received: acknowledged means it lies here."""
 
     file_size: int = setting(Kind.SIZE, "64MiB", "A journal file is closed at this size.", low="64KiB", high="4GiB")
-    group_wait: float = setting(
-        Kind.DURATION, "2ms", "How long an acknowledgement may wait so that one sync serves several.", low="0ms", high="1s")
-    max_backlog: int = setting(
+    max_pending: int = setting(
         Kind.SIZE, "64MiB", "Most bytes waiting for a sync; beyond it senders are told to come back.", low="1MiB", high="4GiB")
+    max_backlog: int = setting(
+        Kind.SIZE, "4GiB", "Most bytes a lane holds that are not normalised yet; beyond it the same.", low="64MiB", high="1TiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,9 @@ class NormaliserConfig:
 
     cut_interval: float = setting(
         Kind.DURATION, "1s", "A cut is made this often when there is something.", low="100ms", high="2s")
-    cut_records: int = setting(Kind.COUNT, "20000", "Most records in one cut.", low="1", high="1000000")
-    bulk_share: float = setting(Kind.PERCENT, "25%", "Share of work the bulk lane keeps while the live lane is busy.")
+    cut_records: int = setting(Kind.COUNT, "20000", "Most records in one cut of the live lane.", low="1", high="1000000")
+    bulk_records: int = setting(Kind.COUNT, "8000", "Most records in one cut of the bulk lane.", low="1", high="1000000")
+    live_share: int = setting(Kind.COUNT, "4", "Live cuts that may go before a waiting bulk one.", low="1", high="100")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +119,10 @@ class StoreConfig:
 
 @dataclass(frozen=True, slots=True)
 class CompactionConfig:
-    """Many small files become few large ones, in three tiers."""
+    """Many small files become few large ones, in tiers: minute, hour, day."""
 
     minute: float = setting(Kind.DURATION, "1m", "Cuts this old are merged into segments.", low="5s", high="1h")
-    hour: float = setting(Kind.DURATION, "1h", "Segments this old are merged by the hour.", low="1m", high="1d")
-    day: float = setting(Kind.DURATION, "1d", "Segments this old are merged by the day.", low="1h", high="30d")
+    hour: float = setting(Kind.DURATION, "1h", "Segments this old are merged further.", low="1m", high="1d")
     grace: float = setting(
         Kind.DURATION, "2m", "Replaced files stay this long; must exceed store.query_timeout.", low="1s", high="1d")
 
@@ -147,11 +148,8 @@ class DiskConfig:
 class DetectorConfig:
     """Reads new segments past all rules."""
 
-    poll: float = setting(Kind.DURATION, "1s", "How often to look for new events.", low="100ms", high="10s")
-    batch_rows: int = setting(Kind.COUNT, "50000", "Most events judged in one step.", low="100", high="1000000")
-    session_gap: float = setting(
-        Kind.DURATION, "24h", "Matches of one alert lie no further apart than this.", low="1m", high="30d")
-    evidence: int = setting(Kind.COUNT, "20", "Full events kept with an alert; the count is always exact.", low="1", high="1000")
+    poll: float = setting(Kind.DURATION, "250ms", "How often to look for new cuts.", low="50ms", high="5s")
+    live_share: int = setting(Kind.COUNT, "4", "Live cuts that may go before a waiting bulk one.", low="1", high="100")
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,12 +355,10 @@ class _Reading:
             yield f"{at('tls.certificate', 'tls.key')}tls.certificate and tls.key go together"
         if config.compaction.grace <= config.store.query_timeout:
             yield f"{at('compaction.grace', 'store.query_timeout')}compaction.grace must exceed store.query_timeout"
-        if not config.compaction.minute < config.compaction.hour < config.compaction.day:
-            place = at("compaction.minute", "compaction.hour", "compaction.day")
-            yield f"{place}compaction: minute, hour and day must rise in this order"
-        if config.gateway.max_record > config.gateway.max_unpacked:
-            place = at("gateway.max_record", "gateway.max_unpacked")
-            yield f"{place}gateway.max_record cannot exceed gateway.max_unpacked"
+        if config.compaction.minute >= config.compaction.hour:
+            yield f"{at('compaction.minute', 'compaction.hour')}compaction.minute must be below compaction.hour"
+        if config.gateway.max_body > config.gateway.max_buffered:
+            yield f"{at('gateway.max_body', 'gateway.max_buffered')}gateway.max_body cannot exceed gateway.max_buffered"
         listeners = [("console", config.console.port), ("gateway", config.gateway.port)]
         if config.syslog.enabled:
             listeners.append(("syslog", config.syslog.port))

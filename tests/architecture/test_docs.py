@@ -13,19 +13,29 @@ from soc.config import settings
 ROOT = Path(__file__).parents[2]
 DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
+CONFIGURATION = (
+    "Every key of `config.yaml`, made from the code. Times carry `ms`, `s`, `m`, `h`, `d` or `w`, sizes `KiB`, `MiB`,",
+    "`GiB` (or `kB`, `MB`, `GB`), shares `%`. `SOC_<SECTION>__<KEY>` in the environment wins over the file.",
+    "All faults of a file are told at once, each with its line; nothing is touched before they are mended.",
+)
+HOW_COMMANDS_GO = (
+    "Made from the code; `soc COMMAND --help` says the same. Global options, before or after the command: `--data` (or",
+    "`SOC_DATA`), `--config` (or `SOC_CONFIG`), `--verbose`. Exit codes: 0 fine, 1 it failed or found faults, 2 wrong",
+    "usage. Listings take `--json`.",
+)
+
 
 def configuration_page() -> str:
     """docs/configuration.md: a table of every setting."""
-    lines = ["# Configuration", "", "Every key of `config.yaml`, made from the code. Times carry `ms`, `s`, `m`, `h`, `d` or `w`, sizes",
-             "`KiB`, `MiB`, `GiB` (or `kB`, `MB`, `GB`), shares `%`. `SOC_<SECTION>__<KEY>` in the environment wins over the file.",
-             "All faults of a file are told at once, each with its line; nothing is touched before they are mended."]
+    lines = ["# Configuration", "", *CONFIGURATION]
     last = ""
     for section, key, found in settings():
         if section != last:
             lines += ["", f"## {section}", "", "| key | default | allowed | what for |", "| --- | --- | --- | --- |"]
             last = section
         allowed = ", ".join(found.choices) or (f"{found.low} to {found.high}" if found.low else found.kind.value)
-        lines.append(f"| `{section}.{key}` | {f'`{found.default}`' if found.default else '(empty)'} | {allowed} | {found.sentence} |")
+        default = f"`{found.default}`" if found.default else "(empty)"
+        lines.append(f"| `{section}.{key}` | {default} | {allowed} | {found.sentence} |")
     return "\n".join(lines) + "\n"
 
 
@@ -40,9 +50,7 @@ def every_command(name: str) -> list[tuple[str, Any]]:
 
 def commands_page() -> str:
     """docs/commands.md: every command with its arguments and options."""
-    lines = ["# Commands", "", "Made from the code; `soc COMMAND --help` says the same. Global options, before or after the command:",
-             "`--data` (or `SOC_DATA`), `--config` (or `SOC_CONFIG`), `--verbose`. Exit codes: 0 fine, 1 it failed or found faults,",
-             "2 wrong usage. Listings take `--json`."]
+    lines = ["# Commands", "", *HOW_COMMANDS_GO]
     for name in COMMANDS:
         for path, found in every_command(name):
             sentence = " ".join((found.help or "").split("\n\n")[0].split())
@@ -90,7 +98,8 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 def test_commands_in_the_docs_exist(page: Path) -> None:
     known = {path for name in COMMANDS for path, _ in every_command(name)}
     leaves = {path for name in COMMANDS for path, found in every_command(name) if not getattr(found, "commands", None)}
-    for line in re.findall(r"^\s*(?:\$ )?(soc [a-z].*)$", "\n".join(re.findall(r"```.*?```", page.read_text(), re.DOTALL)), re.MULTILINE):
+    blocks = "\n".join(re.findall(r"```.*?```", page.read_text(), re.DOTALL))
+    for line in re.findall(r"^\s*(?:\$ )?(soc [a-z].*)$", blocks, re.MULTILINE):
         words = [word for word in line.split() if not word.startswith("-")]
         prefixes = {" ".join(words[:n]) for n in range(2, 4)}
         assert prefixes & leaves or prefixes & known == {line.strip()}, line

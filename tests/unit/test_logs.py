@@ -1,0 +1,39 @@
+"""Log lines: inert for terminals, readable for collectors."""
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from soc.config import LoggingConfig
+from soc.logs import start_logging
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_json_lines_carry_level_role_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging(LoggingConfig(level="info", format="json"), "gateway")
+    logging.getLogger("soc").warning("batch refused", extra={"source": "fw", "bytes": 12})
+    logging.getLogger("soc").debug("left out")
+    [line] = capsys.readouterr().err.splitlines()
+    said = json.loads(line)
+    assert (said["message"], said["log.level"], said["service.name"], said["source"], said["bytes"]) == (
+        "batch refused", "warning", "soc-gateway", "fw", 12)
+
+
+def test_text_lines_are_inert(capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging(LoggingConfig(level="debug", format="text"), "gateway")
+    logging.getLogger("soc").info("peer said %s", "a\x1b[31m\nb\u202e")
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "\x1b" not in said
+    assert "\u202e" not in said
