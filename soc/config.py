@@ -91,9 +91,9 @@ class JournalConfig:
     """What was received, as it was received: acknowledged means it lies here."""
 
     file_size: int = setting(Kind.SIZE, "64MiB", "A journal file is closed at this size.", low="64KiB", high="4GiB")
-    max_pending: int = setting(
-        Kind.SIZE, "64MiB", "Most bytes waiting for a sync; beyond it senders are told to come back.", low="1MiB", high="4GiB")
     max_backlog: int = setting(
+        Kind.SIZE, "64MiB", "Most bytes waiting for a sync; beyond it senders are told to come back.", low="1MiB", high="4GiB")
+    max_unread: int = setting(
         Kind.SIZE, "4GiB", "Most bytes a lane holds that are not normalised yet; beyond it the same.", low="64MiB", high="1TiB")
 
 
