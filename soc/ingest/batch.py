@@ -59,11 +59,11 @@ class Intake(Protocol):
     async def accept(self, batch: Batch, lane: Lane) -> Receipt:
         """Durably keep the batch. Raises OverlapError, DiskFullError; StoreError when fsync fails."""
 
-    def congestion(self) -> float:
-        """0.0 idle … 1.0 full: bytes waiting for fsync or for the normaliser, against their cap (429 at 1.0)."""
+    def congestion(self, lane: Lane = Lane.LIVE) -> float:
+        """0.0 idle … 1.0 full, of a lane: bytes waiting for fsync or for the normaliser, against their cap (429 at 1.0)."""
 
-    def received(self, stream: str) -> list[tuple[int, int]]:
-        """The (first, last) ranges received of a stream."""
+    def received(self, stream: str, epoch: int = 0) -> list[tuple[int, int]]:
+        """The (first, last) ranges received of a stream in an epoch."""
 
     async def forget_import(self, import_id: str) -> None:
         """Drop the received ranges of an import that was undone (durably)."""

@@ -62,7 +62,8 @@ class SenderCache:
 
     async def by_token(self, token: str) -> Sender | None:
         """The enabled source of that token, or None. Raises StoreError."""
-        return await self._ask("t" + hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest(), self._senders.by_token, token)
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+        return await self._ask("t" + digest, self._senders.by_token, token)
 
     async def by_address(self, address: str) -> Sender | None:
         """The enabled syslog source of that address, or None. Raises StoreError."""
