@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from soc.cli import COMMANDS, hoist
+from soc.folder import DataFolder
 
 
 def soc(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -65,6 +66,26 @@ def test_a_configuration_fault_touches_nothing(tmp_path: Path) -> None:
     assert "c.yaml:2: unknown key 'gateway.prot'; did you mean 'gateway.port'?" in done.stderr
     assert "c.yaml:4: console.port" in done.stderr
     assert not (tmp_path / "data").exists()
+
+
+def test_a_backlog_waits_untouched_while_the_configuration_is_faulty(tmp_path: Path) -> None:
+    """F27."""
+    data = DataFolder.open(tmp_path / "data").path
+    for name in ("journal/live/000000000000.jrn", "journal/bulk/000000000000.jrn", "node.db", "state.db"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_bytes(name.encode() * 100)
+    config = tmp_path / "c.yaml"
+    config.write_text("journal:\n  file_size: 1\n")
+
+    def state() -> list[tuple[str, int, bytes]]:
+        paths = sorted(data.rglob("*"))
+        return [(str(path), path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path in paths]
+
+    before = state()
+    done = soc("serve", "--data", str(data), "--config", str(config))
+    assert done.returncode == 1
+    assert "c.yaml:2: journal.file_size" in done.stderr
+    assert state() == before
 
 
 def test_json_output_is_one_array_and_nothing_else(tmp_path: Path) -> None:
