@@ -187,9 +187,9 @@ class Normaliser:
             dead.extend(self._dead(frame, letter) for letter in parsed.dead)
         if context.import_id:
             before = seen.get(context.import_id)
+            records, dead_now = (0, -1 if parsed.events else 0) if context.replay else (len(frame.records), len(parsed.dead))
             seen[context.import_id] = _joined(before, ImportSeen(
-                context.import_id, lane.value, len(frame.records), len(parsed.events), len(parsed.dead), low, high,
-                frame.sequence + len(frame.records)))
+                context.import_id, lane.value, records, len(parsed.events), dead_now, low, high, frame.sequence + len(frame.records)))
 
     def _dead(self, frame: ReadFrame, letter: DeadRecord) -> Dead:
         context = frame.context
