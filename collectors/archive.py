@@ -6,7 +6,6 @@ Everything that is not taken is given back with the reason, so that an import ca
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import stat
 import tarfile
@@ -17,13 +16,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, cast
 
 from collectors import evtx
 from collectors.brokenzip import salvage
+from collectors.names import LOG, PACKED, unsafe_name, unwanted
+from collectors.names import shown as as_shown
+from collectors.tarstream import Ending, open_tar
 from collectors.unpack import Broken, Inflated, compression_of
 
-__all__ = ["Kind", "Left", "Limits", "LogFile", "Walk", "unsafe_name"]
+__all__ = ["Kind", "Left", "Limits", "LogFile", "Walk"]
 
 
 class Kind(StrEnum):
@@ -72,12 +74,8 @@ class Left:
 
 Found = LogFile | Left
 
-_LOG = re.compile(r"\.(evtx|jsonl|ndjson|json|log|raw)(?:[.-]\d{1,14})*(?:\.(?:gz|zst|bz2|xz))?$", re.IGNORECASE)
-_ARCHIVE = re.compile(r"\.(?:zip|tar|tgz|tbz2?|txz|tzst|tar\.(?:gz|zst|bz2|xz))$", re.IGNORECASE)
-_PACKED = re.compile(r"\.(?:gz|zst|bz2|xz)$", re.IGNORECASE)
 _PIECE = 1 << 20
 _DIRECTORY_CAP = 64 << 20
-_HEADER_CAP = 1 << 20
 _EARLIEST = 378_691_200  # 1982-01-01: earlier dates are what archives write when they know none
 _BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError, Broken)
 
@@ -156,7 +154,7 @@ class Walk:
                 if path.is_symlink() or not path.is_file():
                     reason = "a symbolic link: name its target to import it" if path.is_symlink() else "no regular file"
                     yield Left(str(path), reason, refused=False)
-                elif reason := _unwanted(name, stems):
+                elif reason := unwanted(name, stems):
                     yield Left(str(path), reason, refused=False)
                 else:
                     yield from self._plain(path, str(path), direct=False)
@@ -191,7 +189,7 @@ class Walk:
                 yield from self._tar(name, lambda: _rewound(file), file, depth)
         elif packing:
             yield from self._packed(name, file, packing, file_time, depth=depth, direct=direct)
-        elif start and not direct and not _LOG.search(name):
+        elif start and not direct and not LOG.search(name):
             yield Left(name, "named as an archive or compressed file and is none", refused=True)
         else:
             yield from self._log(name, start, file, file_time, depth=depth, direct=direct)
@@ -224,14 +222,14 @@ class Walk:
                 if compression_of(head) or head.startswith(b"PK\x03\x04"):
                     yield Left(name, "packed more than once; unpack it and import it by itself", refused=True)
                 else:
-                    yield from self._log(_PACKED.sub("", name), head, room, file_time, depth=depth, direct=direct)
+                    yield from self._log(PACKED.sub("", name), head, room, file_time, depth=depth, direct=direct)
             if broken:
                 yield Left(name, f"{broken}; what came before was taken", refused=True)
 
     def _log(
         self, name: str, start: bytes, file: BinaryIO, file_time: int, *, depth: int, direct: bool,
     ) -> Iterator[Found]:
-        known = _LOG.search(name)
+        known = LOG.search(name)
         suffix = known[1].lower() if known else ""
         if start.startswith(evtx.MAGIC) or suffix == "evtx":
             kind = Kind.EVTX
@@ -257,8 +255,8 @@ class Walk:
         try:
             self._check_directory(file)
             archive = zipfile.ZipFile(file)
-        except _Refused as reason:
-            yield Left(name, str(reason), refused=True)
+        except _Refused as refusal:
+            yield Left(name, str(refusal), refused=True)
             return
         except _BAD_ZIP as fault:
             yield from self._salvaged(name, file, depth, str(fault))
@@ -268,10 +266,10 @@ class Walk:
             members = [each for each in archive.infolist() if not each.is_dir()]
             stems = {each.filename[:-5].lower() for each in members if each.filename.lower().endswith(".evtx")}
             for member in members:
-                shown = f"{name}/{_shown(member.orig_filename)}"
+                shown = f"{name}/{as_shown(member.orig_filename)}"
                 if stat.S_ISLNK(member.external_attr >> 16):
                     yield Left(shown, "a symbolic link", refused=False)
-                elif reason := unsafe_name(member.orig_filename) or _unwanted(member.filename, stems):
+                elif reason := unsafe_name(member.orig_filename) or unwanted(member.filename, stems):
                     yield Left(shown, reason, refused=False)
                 elif member.flag_bits & 1:
                     yield Left(shown, "encrypted", refused=True)
@@ -323,8 +321,8 @@ class Walk:
                 seen += 1
                 if seen > self._limits.entries:
                     raise Broken(f"more than {self._limits.entries:,} entries")
-                shown = f"{name}/{_shown(member.name)}"
-                reason = unsafe_name(member.name) or ("" if member.name.endswith("/") else _unwanted(member.name, set()))
+                shown = f"{name}/{as_shown(member.name)}"
+                reason = unsafe_name(member.name) or ("" if member.name.endswith("/") else unwanted(member.name, set()))
                 with self._room() as room:
                     broken = self._copy(cast(BinaryIO, member), room, file)
                     after = file.tell()
@@ -345,7 +343,7 @@ class Walk:
         fault = ""
         count = 0
         try:
-            with _open_tar(content()) as names:
+            with open_tar(content()) as names:
                 for entry in names:
                     names.members.clear()  # type: ignore[attr-defined]
                     count += 1
@@ -357,9 +355,9 @@ class Walk:
         except (tarfile.TarError, Broken, OSError, ValueError) as broken:
             fault = _reason(broken)
         base = self._upto
-        ending = _Ending(content())
+        ending = Ending(content())
         try:
-            with _open_tar(cast(BinaryIO, ending)) as archive:
+            with open_tar(cast(BinaryIO, ending)) as archive:
                 for entry in archive:
                     archive.members.clear()  # type: ignore[attr-defined]
                     if depth == 0:
@@ -377,14 +375,14 @@ class Walk:
     def _tar_entry(
         self, name: str, archive: tarfile.TarFile, entry: tarfile.TarInfo, stems: set[str], raw: BinaryIO, depth: int,
     ) -> Iterator[Found]:
-        shown = f"{name}/{_shown(entry.name)}"
+        shown = f"{name}/{as_shown(entry.name)}"
         if entry.isdir():
             return
         if not entry.isreg():
             kind = "symbolic link" if entry.issym() else "hard link" if entry.islnk() else "device or other special file"
             yield Left(shown, f"a {kind}", refused=False)
             return
-        if reason := unsafe_name(entry.name) or _unwanted(entry.name, stems):
+        if reason := unsafe_name(entry.name) or unwanted(entry.name, stems):
             yield Left(shown, reason, refused=False)
             return
         stream = archive.extractfile(entry)
@@ -405,7 +403,7 @@ class Walk:
     def _room(self) -> BinaryIO:
         """A nameless file in the spool folder: it goes when it is closed, or with the process."""
         self._spool_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return cast(BinaryIO, tempfile.TemporaryFile(dir=self._spool_folder))  # noqa: SIM115 -- the caller closes it
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=self._spool_folder))
 
     def _copy(self, stream: BinaryIO, room: BinaryIO, packed: BinaryIO | int | None) -> str:
         """Copy a stream; returns why it broke off, "" if it did not. Raises _Refused over a cap or for a full disk."""
@@ -437,38 +435,6 @@ class Walk:
     def _plausible(self, seconds: float) -> int:
         """A file's time in microseconds, or 0 if nobody can have meant it."""
         return int(seconds * 1_000_000) if _EARLIEST <= seconds <= self._now + 86_400 else 0
-
-
-def unsafe_name(name: str) -> str:
-    """Why a member's name is not one we would trust, "" if it is fine. (No name ever becomes a path anyway.)"""
-    parts = re.split(r"[/\\]", name)
-    if not name or "\0" in name:
-        return "its name is empty or holds a NUL"
-    if name[0] in "/\\" or re.match(r"[A-Za-z]:", name) or ".." in parts:
-        return "its name points out of the archive"
-    if len(name) > 4096 or any(len(part.encode("utf-8", "surrogatepass")) > 255 for part in parts):
-        return "its name is too long"
-    return ""
-
-
-def _unwanted(name: str, evtx_stems: set[str]) -> str:
-    """Why a file of this name is no log for us, "" if it is one (or an archive that may hold some)."""
-    if _ARCHIVE.search(name):
-        return ""
-    if not _LOG.search(name):
-        return "not a log file by its name"
-    stem, dot, suffix = name.rpartition(".")
-    if dot and suffix.lower() == "json" and stem.lower() in evtx_stems:
-        return "a copy: the .evtx of the same name was taken"
-    if dot and suffix.lower() == "json" and os.path.basename(stem).lower() in evtx_stems:
-        return "a copy: the .evtx of the same name was taken"
-    return ""
-
-
-def _shown(name: str) -> str:
-    """A member's name as text to show: bounded, and without anything a terminal or a header acts on."""
-    text = "".join(c if c.isprintable() and c.isascii() or (c.isprintable() and ord(c) > 127) else "\ufffd" for c in name)
-    return text if len(text) <= 400 else text[:200] + "…" + text[-199:]
 
 
 def _is_tar(start: bytes) -> bool:
@@ -512,37 +478,3 @@ def _zip_time(member: zipfile.ZipInfo) -> float:
 def _reason(fault: BaseException) -> str:
     text = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
     return (text or type(fault).__name__)[:200]
-
-
-class _BoundedTarInfo(tarfile.TarInfo):
-    """A header that refuses extended headers of absurd size, which the library would read into memory."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        made = super().frombuf(buf, encoding, errors)
-        special = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-        if made.type in special and made.size > _HEADER_CAP:
-            raise Broken(f"an extended header of {made.size:,} bytes")
-        return made
-
-
-def _open_tar(stream: BinaryIO) -> tarfile.TarFile:
-    return tarfile.open(fileobj=stream, mode="r|", tarinfo=_BoundedTarInfo, errorlevel=1)
-
-
-class _Ending:
-    """A stream that remembers its last bytes: a whole tar ends in zeros."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._last = b""
-
-    def read(self, size: int = -1) -> bytes:
-        piece = self._stream.read(size)
-        if piece:
-            self._last = piece[-512:]
-        return piece
-
-    def cut_off(self) -> bool:
-        """Whether what was read last cannot be the end of a tar."""
-        return bool(self._last.strip(b"\0"))

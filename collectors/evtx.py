@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from evtx import PyEvtxParser
 
@@ -35,9 +35,8 @@ def read_evtx(file: BinaryIO, tally: Tally, cap: int = RECORD_CAP) -> Iterator[b
     if file.read(len(MAGIC)) != MAGIC:
         raise InputRefused("not a Windows event log: it does not begin as one")
     _check_chunks(file, tally)
-    records: Iterator[dict[str, str]]
     try:
-        records = PyEvtxParser(_Padded(file), number_of_threads=1).records_json()
+        records: Any = PyEvtxParser(_Padded(file), number_of_threads=1).records_json()
     except (OSError, RuntimeError, ValueError) as fault:
         raise InputRefused(f"not a readable Windows event log: {_first_line(fault)}") from fault
     faults = 0

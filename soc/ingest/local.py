@@ -165,11 +165,12 @@ def _context(front: Front, headers: Headers, stream: str, timezone: str) -> Numb
     source, agency = word(headers, "Soc-Source", "import"), word(headers, "Soc-Agency", UNASSIGNED)
     form, retention = word(headers, "Soc-Format", "auto"), word(headers, "Soc-Retention", "default")
     path, read_in = text(headers, "Soc-Path"), zone(headers, "Soc-Timezone", timezone)
+    replay = number(headers, "Soc-Replay", 0)  # the dead letter that this record is, read again
 
     def make(first: int, count: int) -> FrameContext:
         return FrameContext(
             source=source, stream=stream, first=first, count=count, read_at=read_at, ingested=now, agency=agency, origin=origin,
-            import_id=import_id, format=form, timezone=read_in, year=year or None, path=path, file_time=file_time, epoch=epoch,
+            import_id=import_id, replay=replay, format=form, timezone=read_in, year=year or None, path=path, file_time=file_time, epoch=epoch,
             retention=retention)
     return make
 
