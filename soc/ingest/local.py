@@ -170,8 +170,8 @@ def _context(front: Front, headers: Headers, stream: str, timezone: str) -> Numb
     def make(first: int, count: int) -> FrameContext:
         return FrameContext(
             source=source, stream=stream, first=first, count=count, read_at=read_at, ingested=now, agency=agency, origin=origin,
-            import_id=import_id, replay=replay, format=form, timezone=read_in, year=year or None, path=path, file_time=file_time, epoch=epoch,
-            retention=retention)
+            import_id=import_id, replay=replay, format=form, timezone=read_in, year=year or None, path=path, file_time=file_time,
+            epoch=epoch, retention=retention)
     return make
 
 
