@@ -29,7 +29,7 @@ fuzz: $(VENV)/dev.stamp
 	@FUZZ_MINUTES=$${MINUTES:-10} $(PYTEST) -q -s -m fuzz $(ARGS)
 
 lint: $(VENV)/dev.stamp
-	@$(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache --quiet && echo "lint: all clean"
+	@$(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
 
 # Locks: exact versions with hashes, for Python 3.11 to 3.13 on Linux; made with pip-tools under the oldest of them.
 LOCK := pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
