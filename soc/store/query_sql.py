@@ -5,7 +5,7 @@ Must agree with `soc.store.reference` on every event; a property test holds them
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from soc.ecs import kind_of
@@ -66,13 +66,16 @@ def needed(clause: Clause) -> set[str]:
     return found
 
 
-def condition(clause: Clause, columns: Iterable[str]) -> Condition:
-    """The condition of a clause over a file with these columns; what no column can meet is FALSE, beforehand."""
-    return _Compiler(frozenset(columns)).of(clause)
+def condition(clause: Clause, columns: Mapping[str, str]) -> Condition:
+    """The condition of a clause over a file with these columns (name -> SQL identifier).
+
+    What no column of the file can meet is FALSE without looking at it.
+    """
+    return _Compiler(columns).of(clause)
 
 
 class _Compiler:
-    def __init__(self, columns: frozenset[str]) -> None:
+    def __init__(self, columns: Mapping[str, str]) -> None:
         self._columns = columns
 
     def of(self, clause: Clause) -> Condition:
@@ -99,23 +102,26 @@ class _Compiler:
             case Addresses():
                 return self._each(clause.field, lambda value: _addresses(clause, value), text=True)
             case Identity(read_ms, digest, n, sub):
-                if not {"event.created", "soc.stream_hash", "soc.n"} <= self._columns:
-                    return Condition(FALSE)
-                sql = ('("event.created" >= make_timestamptz(CAST(? AS BIGINT)) AND "event.created" <= make_timestamptz(CAST(? AS BIGINT))'
-                       ' AND "soc.stream_hash" = ? AND "soc.n" = ?')
-                values: list[object] = [read_ms * 1000, read_ms * 1000 + 999, digest, n]
-                if "soc.sub" in self._columns:
-                    sql += ' AND coalesce("soc.sub", 0) = ?'
-                    values.append(sub)
-                elif sub:
-                    return Condition(FALSE)
-                return Condition(sql + ")", values)
+                return self._identity(read_ms, digest, n, sub)
+
+    def _identity(self, read_ms: int, digest: str, n: int, sub: int) -> Condition:
+        has = self._columns
+        if not {"event.created", "soc.stream_hash", "soc.n"} <= has.keys() or (sub and "soc.sub" not in has):
+            return Condition(FALSE)
+        created = has["event.created"]
+        sql = (f"{created} >= make_timestamptz(CAST(? AS BIGINT)) AND {created} <= make_timestamptz(CAST(? AS BIGINT))"
+               f" AND {has['soc.stream_hash']} = ? AND {has['soc.n']} = ?")
+        values: list[object] = [read_ms * 1000, read_ms * 1000 + 999, digest, n]
+        if "soc.sub" in has:
+            sql += f" AND coalesce({has['soc.sub']}, 0) = ?"
+            values.append(sub)
+        return Condition(f"({sql})", values)
 
     def _exists(self, name: str) -> Condition:
-        parts = [f"{quoted(column)} IS NOT NULL" for column in (name, name + "[]") if column in self._columns]
+        parts = [f"{self._columns[column]} IS NOT NULL" for column in (name, name + "[]") if column in self._columns]
         values: list[object] = []
         if KV in self._columns and kind_of(name) == "keyword":
-            parts.append(f"list_contains(map_keys({quoted(KV)}), ?)")
+            parts.append(f"list_contains(map_keys({self._columns[KV]}), ?)")
             values.append(name)
         return Condition(f"({' OR '.join(parts)})", values) if parts else Condition(FALSE)
 
@@ -142,12 +148,13 @@ class _Compiler:
         kind = kind_of(name)
         found: list[Condition] = []
         if name in self._columns:
+            column = self._columns[name]
             bounds = [(sign, bound) for sign, bound in ((">=", low), ("<=", high)) if bound is not None]
             if kind == "date":
                 bounds = [(sign, min(max(int(bound), -(2**62)), 2**62)) for sign, bound in bounds]
-                tests = [f"{quoted(name)} {sign} make_timestamptz(CAST(? AS BIGINT))" for sign, _ in bounds]
+                tests = [f"{column} {sign} make_timestamptz(CAST(? AS BIGINT))" for sign, _ in bounds]
             else:
-                tests = [f"{quoted(name)} {sign} ?" for sign, _ in bounds]
+                tests = [f"{column} {sign} ?" for sign, _ in bounds]
             found.append(Condition(f"({' AND '.join(tests)})", [bound for _, bound in bounds]) if tests else Condition(FALSE))
         listed = name + "[]"
         if listed in self._columns:
@@ -155,7 +162,7 @@ class _Compiler:
                 number = f"TRY_CAST(CASE WHEN regexp_full_match({value}, '{_WHOLE_NUMBER}') THEN {value} END AS BIGINT)"
                 ends = [(f"{number} {sign} ?", bound) for sign, bound in ((">=", low), ("<=", high)) if bound is not None]
                 return Condition("(" + " AND ".join(sql for sql, _ in ends) + ")", [bound for _, bound in ends])
-            found.append(_in_list(listed, test))
+            found.append(_in_list(self._columns[listed], test))
         return _joined("OR", found, FALSE, TRUE)
 
     def _each(self, name: str, test: Callable[[str], Condition], *, text: bool) -> Condition:
@@ -163,16 +170,17 @@ class _Compiler:
         found: list[Condition] = []
         if name in self._columns:
             kind = kind_of(name)
-            column = quoted(name)
+            column = self._columns[name]
             if kind == "date":
                 column = f"epoch_us({column})"
             found.append(test(column if kind in ("keyword", "ip") or not text else f"CAST({column} AS VARCHAR)"))
         if name + "[]" in self._columns:
-            found.append(_in_list(name + "[]", test))
+            found.append(_in_list(self._columns[name + "[]"], test))
         if KV in self._columns and kind_of(name) == "keyword":
             made = test("entry.value")
             if made.sql != FALSE:
-                sql = (f"(list_contains(map_keys({quoted(KV)}), ?) AND len(list_filter(map_entries({quoted(KV)}), "
+                kv = self._columns[KV]
+                sql = (f"(list_contains(map_keys({kv}), ?) AND len(list_filter(map_entries({kv}), "
                        f"lambda entry: entry.key = ? AND ({made.sql}))) > 0)")
                 found.append(Condition(sql, [name, name, *made.values]))
         return _joined("OR", found, FALSE, TRUE)
@@ -181,8 +189,8 @@ class _Compiler:
 def _in_list(column: str, test: Callable[[str], Condition]) -> Condition:
     made = test("item")
     if made.sql in (TRUE, FALSE):
-        return Condition(FALSE) if made.sql == FALSE else Condition(f"len({quoted(column)}) > 0")
-    return Condition(f"(len(list_filter({quoted(column)}, lambda item: {made.sql})) > 0)", made.values)
+        return Condition(FALSE) if made.sql == FALSE else Condition(f"len({column}) > 0")
+    return Condition(f"(len(list_filter({column}, lambda item: {made.sql})) > 0)", made.values)
 
 
 def _joined(word: str, parts: list[Condition], neutral: str, absorbing: str) -> Condition:
@@ -227,19 +235,18 @@ def _phrase(pattern: Pattern, text: str) -> Condition:
 
 
 def _addresses(wanted: Addresses, value: str) -> Condition:
-    """An address written in its canonical form lies in a range."""
+    """An address in its canonical form lies in a range. Lists hold text as it came, so its form is checked there."""
     if wanted.version == 4:
         return _addresses4(wanted, value)
     bare = f"split_part({value}, '%', 1)"
     digits = f"array_to_string(list_transform({_groups(bare)}, lambda g: lpad(g, 4, '0')), '')"
-    sql = f"(contains({bare}, ':') AND {digits} BETWEEN ? AND ?)"
+    sql = f"(contains({bare}, ':') AND regexp_full_match({bare}, '[0-9a-f:]+') AND length({digits}) = 32 AND {digits} BETWEEN ? AND ?)"
     return Condition(sql, [f"{wanted.low:032x}", f"{wanted.high:032x}"])
 
 
 def _groups(bare: str) -> str:
     """SQL: the eight groups of an IPv6 address, the run of zeros that "::" stands for filled in."""
-    left = f"string_split(split_part({bare}, '::', 1), ':')"
-    right = f"string_split(split_part({bare}, '::', 2), ':')"
+    left, right = (f"list_filter(string_split(split_part({bare}, '::', {side}), ':'), lambda g: g <> '')" for side in (1, 2))
     filled = f"list_resize(['0'], greatest(8 - len({left}) - len({right}), 0), '0')"
     return f"(CASE WHEN contains({bare}, '::') THEN list_concat(list_concat({left}, {filled}), {right}) ELSE string_split({bare}, ':') END)"
 
@@ -252,7 +259,8 @@ def _addresses4(wanted: Addresses, value: str) -> Condition:
     if same == 4:
         return Condition(f"{value} = ?", [".".join(str(low) for low, _ in octets)])
     head = "".join(f"{low}." for low, _ in octets[:same])
-    tests = [f"starts_with({value}, ?)"] if head else [f"contains({value}, '.') AND NOT contains({value}, ':')"]
+    tests = [r"regexp_full_match(item, '\d{1,3}(\.\d{1,3}){3}')"] if value == "item" else []
+    tests += [f"starts_with({value}, ?)"] if head else [f"contains({value}, '.') AND NOT contains({value}, ':')"]
     values: list[object] = [head] if head else []
     tail_is_whole = all(low == 0 and high == 255 for low, high in octets[same + 1:])
     if octets[same] != (0, 255) or not tail_is_whole:

@@ -1,0 +1,113 @@
+"""DuckDB in memory over exactly the files of one state of the store: bounded, locked, interrupted when it takes too long.
+
+The home of DuckDB. It is imported and started at the first search, so a process that does not search pays nothing.
+"""
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from soc.errors import StoreError
+
+__all__ = ["Engine", "FileFault", "Session"]
+
+
+class FileFault(Exception):
+    """A statement failed for a reason that may be one of its files."""
+
+
+class Session:
+    """One question's statements on one connection, all under one deadline (seconds)."""
+
+    def __init__(self, connection: Any, timeout: float) -> None:
+        self._connection = connection
+        self._ends = time.monotonic() + timeout
+        self._timeout = timeout
+        self._expired = threading.Event()
+
+    def rows(self, sql: str, values: Sequence[object] = (), tables: Mapping[str, pa.Table] | None = None) -> list[tuple[Any, ...]]:
+        """The rows of a statement; `tables` are Arrow tables it may name. Raises StoreError (limits), FileFault."""
+        found: list[tuple[Any, ...]] = self._run(sql, values, tables or {}, arrow=False)
+        return found
+
+    def table(self, sql: str, values: Sequence[object] = (), tables: Mapping[str, pa.Table] | None = None) -> pa.Table:
+        """The same as an Arrow table."""
+        return self._run(sql, values, tables or {}, arrow=True)
+
+    def check(self) -> None:
+        """Raises StoreError once the time is up; called between statements."""
+        if time.monotonic() >= self._ends:
+            raise self._late()
+
+    def _run(self, sql: str, values: Sequence[object], tables: Mapping[str, pa.Table], *, arrow: bool) -> Any:
+        import duckdb
+
+        self.check()
+        timer = threading.Timer(self._ends - time.monotonic(), self._interrupt)
+        timer.daemon = True
+        for name, table in tables.items():
+            self._connection.register(name, table)
+        timer.start()
+        try:
+            if arrow:
+                return self._connection.execute(sql, list(values)).to_arrow_reader(65_536).read_all()
+            return self._connection.execute(sql, list(values)).fetchall()
+        except duckdb.InterruptException as fault:
+            raise self._late() from fault
+        except duckdb.OutOfMemoryException as fault:
+            raise StoreError("the search needs more memory than it may have", remedy="narrow the time range or the search") from fault
+        except (duckdb.Error, pa.ArrowException, OSError) as fault:
+            if self._expired.is_set():
+                raise self._late() from fault
+            raise FileFault(str(fault)) from fault
+        finally:
+            timer.cancel()
+            for name in tables:
+                self._connection.unregister(name)
+
+    def _interrupt(self) -> None:
+        self._expired.set()
+        self._connection.interrupt()
+
+    def _late(self) -> StoreError:
+        return StoreError(f"the search took longer than {self._timeout:g} s and was stopped", remedy="narrow the time range or the search")
+
+
+class Engine:
+    """One DuckDB instance that may read `paths` and nothing else."""
+
+    def __init__(self, paths: frozenset[str], *, memory_limit: str, threads: int) -> None:
+        import duckdb
+
+        self.paths = paths
+        self._touched: dict[str, int] = {}
+        self._database = duckdb.connect(":memory:", config={"threads": threads, "memory_limit": memory_limit})
+        setup = self._database.execute
+        setup("SET temp_directory = ''")
+        setup("SET TimeZone = 'UTC'")
+        setup("SET parquet_metadata_cache = true")
+        setup("SET python_enable_replacements = false")
+        setup("SET autoinstall_known_extensions = false")
+        setup("SET autoload_known_extensions = false")
+        setup("SET allowed_paths = ?", [sorted(paths)])
+        setup("SET enable_external_access = false")
+        setup("SET lock_configuration = true")
+
+    def touch(self, path: str, cells: int) -> int:
+        """Note that a file's footer (of `cells` column chunks) is now remembered; returns all remembered cells."""
+        self._touched[path] = cells
+        return sum(self._touched.values())
+
+    @contextmanager
+    def session(self, timeout: float) -> Iterator[Session]:
+        """A connection of its own for one question."""
+        connection = self._database.cursor()
+        try:
+            yield Session(connection, timeout)
+        finally:
+            connection.close()
