@@ -11,7 +11,7 @@ help:
 	@echo "make run    make the environment and start the centre (data in ./data, Ctrl-C stops it)"
 	@echo "make test   run every test"
 	@echo "make lint   ruff, mypy, import layers"
-	@echo "make bench  speed and size;  make soak: hours of kills (HOURS=1);  make fuzz: random input (MINUTES=10)"
+	@echo "make bench  speed and size;  make soak: a thousand kills (KILLS=1000);  make fuzz: random input (MINUTES=10)"
 
 run: $(VENV)/run.stamp
 	@exec $(BIN)/soc --config "$${SOC_CONFIG:-config.yaml}" serve $(ARGS)
@@ -20,13 +20,16 @@ test: $(VENV)/dev.stamp
 	@$(PYTEST) -q $(ARGS)
 
 bench: $(VENV)/dev.stamp
-	@$(PYTEST) -q -s -m bench tests/bench $(ARGS)
+	@for script in tests/bench/bench_*.py; do echo "$$script" && $(BIN)/python "$$script" $(ARGS) || exit 1; done
 
 soak: $(VENV)/dev.stamp
-	@SOAK_HOURS=$${HOURS:-1} $(PYTEST) -q -s -m soak $(ARGS)
+	@SOC_TEST_KILLS=$${KILLS:-1000} SOC_TEST_SEED=$${SEED:-$$(date +%s)} $(PYTEST) -q -s tests/e2e/test_kill.py $(ARGS)
 
 fuzz: $(VENV)/dev.stamp
-	@FUZZ_MINUTES=$${MINUTES:-10} $(PYTEST) -q -s -m fuzz $(ARGS)
+	@end=$$(( $$(date +%s) + 60 * $${MINUTES:-10} )); while [ "$$(date +%s)" -lt "$$end" ]; do \
+	    seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); echo "hypothesis seed $$seed"; \
+	    $(PYTEST) -q tests/property --hypothesis-seed="$$seed" $(ARGS) || exit 1; \
+	done
 
 lint: $(VENV)/dev.stamp
 	@$(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache

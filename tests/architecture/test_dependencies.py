@@ -15,8 +15,8 @@ from soc.config import settings
 ROOT = Path(__file__).parents[2]
 PACKAGES = [name for name in ("soc", "alerts", "collectors", "agents") if (ROOT / name / "__init__.py").exists()]
 SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
-BY_OTHERS = {"psycopg", "python-multipart", "tzdata"}
-"""Loaded by a package of ours rather than imported here: a dialect, a form parser, zone files."""
+BY_OTHERS = {"httptools", "psycopg", "python-multipart", "tzdata"}
+"""Loaded by another package rather than imported here: an HTTP parser, a dialect, a form parser, zone files."""
 
 
 def declared() -> set[str]:
