@@ -17,6 +17,7 @@ _LONGEST: Final = 8192
 """Characters of a message that are looked at; the whole of it is kept as `message` anyway."""
 
 _FROM: Final = re.compile(r"from (?:UNKNOWN|([0-9A-Fa-f.:%\w-]{2,64}))(?: port (\d{1,5}))?")
+_NAMED: Final = re.compile(r"(?:invalid|authenticating|from|by) user (\S{1,128}) \S")
 _PAM: Final = re.compile(r"pam_(\w{1,32})\(([\w.-]{1,64}):(\w{1,32})\): ")
 _PAM_FIELD: Final = re.compile(r"(logname|uid|euid|tty|ruser|rhost|user)=(\S{0,255})")
 _SESSION: Final = re.compile(
@@ -121,7 +122,10 @@ def _sshd(text: str, event: Event) -> None:
     elif text.startswith(("Connection from ", "Connection closed by", "Connection reset by", "Disconnected from",
                           "Received disconnect from", "Did not receive identification", "error: Received disconnect")):
         _say(event, "network", "ssh-connected" if text.startswith("Connection from") else "ssh-disconnected")
-        _peer(event, text.replace(" by ", " from ", 1).replace("authenticating user ", "user ", 1))
+        _peer(event, text.replace(" by ", " from ", 1))
+        named = _NAMED.search(text[:512])
+        if named is not None and "source.address" in event:
+            event["user.name"] = named[1]
     elif text.startswith(("Disconnecting", "error: maximum authentication attempts", "error: PAM:", "PAM ")):
         failed = "more authentication failure" in text or "uthentication" in text
         _say(event, "authentication" if failed else "network", "ssh-login-failed" if failed else "ssh-disconnected",
@@ -133,6 +137,9 @@ def _sshd(text: str, event: Event) -> None:
                 event["user.name"] = field[2]
         if "source.address" not in event:
             _peer(event, text)
+        who = text.partition(" exceeded for ")[2].removeprefix("invalid user ").rpartition(" from ")[0]
+        if who:
+            event["user.name"] = who
     elif "POSSIBLE BREAK-IN ATTEMPT" in text:
         _say(event, "intrusion_detection", "ssh-reverse-mapping-failed")
         inside = text.partition("[")[2].partition("]")[0]
@@ -155,10 +162,10 @@ def _peer(event: Event, text: str) -> None:
         found = address(where)
         if found or "." in where:
             _origin(event, where, m[2])
-        elif m[2]:
-            event["source.port"] = int(m[2])
-    elif at < 0 and (words := [word for word in text.split()[:32] if address(word)]):
-        after = text.partition(f"{words[0]} port ")[2].partition(" ")[0]
+            return
+    words = [word for word in text.split()[:32] if address(word)]
+    if words and "source.address" not in event:
+        after = text.partition(f"{words[0]} port ")[2].partition(" ")[0].rstrip(":")
         _origin(event, words[0], after if after.isdecimal() and after.isascii() and len(after) < 6 else None)
 
 

@@ -62,14 +62,13 @@ def naive(text: str, zone: str) -> tuple[int, bool] | None:
 
 def epoch(number: float) -> int | None:
     """Seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by their size."""
-    if number != number or not 0 < abs(number) < 1e19:
+    if not 0 < number < 1e19:
         return None
-    size = abs(number)
-    if size < 1e11:
+    if number < 1e11:
         return round(number * 1_000_000)
-    if size < 1e14:
+    if number < 1e14:
         return round(number * 1_000)
-    return round(number) if size < 1e17 else round(number) // 1_000
+    return round(number) if number < 1e17 else round(number) // 1_000
 
 
 def flexible(value: object, zone: str) -> tuple[int, bool] | None:

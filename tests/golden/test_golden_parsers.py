@@ -3,6 +3,7 @@
 A `.log` is one record a line; a `.json` or `.raw` is one record whole. `<case>.context.json` may change the frame's
 context. `SOC_UPDATE_GOLDEN=1` writes the expectations anew, to be read in review.
 """
+
 from __future__ import annotations
 
 import os
@@ -18,8 +19,12 @@ from soc.normalise.records import Parsers
 FOLDER = Path(__file__).parent / "parsers"
 READ_AT = 1_709_251_200_000_000  # 2024-03-01T00:00:00Z
 UPDATE = os.environ.get("SOC_UPDATE_GOLDEN") == "1"
-CASES = sorted(path for path in FOLDER.glob("*/*") if path.suffix in (".log", ".raw") or (
-    path.suffix == ".json" and not path.name.endswith((".expected.json", ".context.json"))))
+CASES = sorted(
+    path
+    for path in FOLDER.glob("*/*")
+    if path.suffix in (".log", ".raw")
+    or (path.suffix == ".json" and not path.name.endswith((".expected.json", ".context.json")))
+)
 PARSERS = Parsers()
 
 
@@ -28,8 +33,15 @@ def outcome(path: Path) -> list[dict[str, Any]]:
     data = path.read_bytes()
     records = data.splitlines() if path.suffix == ".log" else [data.removesuffix(b"\n")]
     overrides = path.with_suffix(".context.json")
-    context = FrameContext(source="golden", stream="case", first=0, count=len(records), read_at=READ_AT, ingested=READ_AT,
-                           **(orjson.loads(overrides.read_bytes()) if overrides.exists() else {}))
+    context = FrameContext(
+        source="golden",
+        stream="case",
+        first=0,
+        count=len(records),
+        read_at=READ_AT,
+        ingested=READ_AT,
+        **(orjson.loads(overrides.read_bytes()) if overrides.exists() else {}),
+    )
     parsed = PARSERS.parse_frame(context, records)
     rows: list[dict[str, Any]] = [{} for _ in records]
     for one in parsed.events:
