@@ -127,10 +127,11 @@ _EVTX = (
 )
 _WINLOGBEAT = (
     b'{"@timestamp":"2024-01-01T00:00:00.000Z","winlog":{"channel":"Security","event_id":4624,"record_id":%d,'
-    '
-    b'b'"provider_name":"Microsoft-Windows-Security-Auditing","computer_name":"pc-1","keywords":["Audit Success"],"process":{"pid":700,'
+    b'"provider_name":"Microsoft-Windows-Security-Auditing","computer_name":"pc-1","keywords":["Audit Success"],'
+    b'"process":{"pid":700,'
     b'"thread":{"id":1}},"event_data":{"TargetUserName":"lan","TargetDomainName":"PC","LogonType":"3","IpAddress":"203.0.113.1",'
-    b'"IpPort":"5000"}},"event":{"code":"4624","provider":"Microsoft-Windows-Security-Auditing"},"host":{"name":"pc-1"},"message":"ok"}'
+    b'"IpPort":"5000"}},"event":{"code":"4624","provider":"Microsoft-Windows-Security-Auditing"},'
+    b'"host":{"name":"pc-1"},"message":"ok"}'
 )
 
 
