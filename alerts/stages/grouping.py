@@ -101,7 +101,8 @@ def _write_alerts(connection: Connection, changes: Sequence[_Change]) -> None:
             inserts.append(row_of(change.alert))
         former += [{"id": old.id, "alert": change.alert.number} for old in change.stored if old.id != change.alert.id]
     if updates:
-        values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in ALERTS.columns.keys() if name != "number"}
+        names = [column.name for column in ALERTS.columns if column.name != "number"]
+        values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
         connection.execute(update(ALERTS).where(ALERTS.c.number == bindparam("new_number")).values(values), updates)
     if inserts:
         connection.execute(insert(ALERTS), inserts)
