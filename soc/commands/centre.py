@@ -79,7 +79,9 @@ class Centre:
         """The event store, for searches."""
         from soc.store.embedded import EmbeddedStore
 
-        return EmbeddedStore(self.data, self.manifest)
+        limits = self.config.store
+        return EmbeddedStore(self.data, self.manifest, memory_limit=f"{limits.memory_limit}B", threads=limits.threads,
+                             timeout=limits.query_timeout)
 
     def close(self) -> None:
         """Close whatever was opened."""
