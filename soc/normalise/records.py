@@ -22,6 +22,9 @@ MAX_RECORD: Final = 1024 * 1024
 """Bytes of `event.original` that are kept."""
 MAX_VALUE: Final = 256 * 1024
 """Bytes of any other value that are kept."""
+EARLIEST: Final = -2_208_988_800_000_000
+LATEST: Final = 253_402_300_800_000_000
+"""Event times outside 1900 to 9999 are nobody's: such an event gets its read time."""
 MISMATCH: Final = "format_mismatch"
 """The reason with which a parser says "not mine": under format "auto" the next one is asked."""
 
@@ -97,7 +100,8 @@ def _complete(event: Event, name: str, raw: bytes, context: FrameContext) -> Non
         event["event.dataset"] = name
     if "soc.log_sources" not in event:
         event["soc.log_sources"] = ""
-    if "@timestamp" not in event:
+    at = event.get("@timestamp")
+    if at.__class__ is not int or not EARLIEST <= at < LATEST:  # type: ignore[operator]
         event["@timestamp"] = context.read_at
         event["soc.time_inferred"] = "read_at"
     if len(raw) <= MAX_VALUE:

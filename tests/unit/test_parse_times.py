@@ -116,3 +116,5 @@ def test_impossible_times_fall_back_to_the_read_time() -> None:
     values: tuple[object, ...] = (True, "never", "9999-99-99", -1, 1e30, [], {"a": 1})
     for value in values:
         assert event({"@timestamp": value})["@timestamp"] == READ_AT
+    for record in (b"type=CWD msg=audit(999999999999.000:1): cwd=/", b'{"@timestamp":"0001-01-01T00:00:00+07:00"}'):
+        assert (event(record)["@timestamp"], event(record)["soc.time_inferred"]) == (READ_AT, "read_at")
