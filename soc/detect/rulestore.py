@@ -1,0 +1,403 @@
+"""The rules in the state database: packs imported whole, each rule with its source and compiled form, on or off.
+
+The detector reads `enabled()` when `version()` changes; nothing here needs pySigma but an import.
+"""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from soc.database import STATE, Database
+from soc.detect.compiled import FORMAT, CompiledRule, LogSource
+from soc.detect.packs import PackFile, read_pack
+from soc.detect.readiness import why_not
+from soc.errors import NotFoundError, RuleError
+from soc.event import Event
+
+__all__ = ["OFF_BY_IMPORT", "OFF_BY_PERSON", "PackReport", "Refusal", "RuleRow", "RuleStore", "entity_of"]
+
+OFF_BY_PERSON: Final = "switched off"
+OFF_BY_IMPORT: Final = "imported with --off"
+
+RULES = Table(
+    "rules", STATE,
+    Column("rule_id", String(64), primary_key=True),
+    Column("pack", String(128), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("title", String(256), nullable=False),
+    Column("level", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("author", String(256), nullable=False),
+    Column("product", String(128), nullable=False),
+    Column("category", String(128), nullable=False),
+    Column("service", String(128), nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("entity", String(128), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("format", Integer, nullable=False),
+    Column("compiled", LargeBinary),
+    Column("enabled", Boolean, nullable=False),
+    Column("reason_off", String(256), nullable=False),
+    Column("imported", BigInteger, nullable=False),
+)
+REFUSALS = Table(
+    "rule_refusals", STATE,
+    Column("pack", String(128), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("path", Text, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+SETS = Table(
+    "rule_sets", STATE,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("version", String(64), nullable=False),
+    Column("rules", Integer, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+_EMPTY: Final = hashlib.sha256(b"").hexdigest()[:32]
+_LEVEL_ORDER: Final = {"critical": 0, "high": 1, "medium": 2, "low": 3, "informational": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRow:
+    """A rule as lists show it; `why_not` says why it cannot fire here ("" if it can); `imported` is µs UTC."""
+
+    rule_id: str
+    pack: str
+    path: str
+    line: int
+    version: str
+    title: str
+    level: str
+    status: str
+    author: str
+    product: str
+    category: str
+    service: str
+    tags: tuple[str, ...]
+    entity: str
+    enabled: bool
+    reason_off: str
+    imported: int
+    why_not: str
+
+    @property
+    def can_fire(self) -> bool:
+        """Whether any source here sends the events it asks for."""
+        return not self.why_not
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A rule that was not taken: pack, file, line (0 unknown), reason, and when (µs UTC)."""
+
+    pack: str
+    path: str
+    line: int
+    reason: str
+    at: int
+
+
+@dataclass(slots=True)
+class PackReport:
+    """What an import did. `off` counts rules left switched off, `placeholders` those of them that need a list."""
+
+    pack: str
+    version: str = ""
+    files: int = 0
+    rules: int = 0
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    enabled: int = 0
+    off: int = 0
+    placeholders: int = 0
+    cannot_fire: int = 0
+    refused: list[RuleError] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+_Rules = list[RuleRow]
+_Refusals = list[Refusal]
+
+
+class RuleStore:
+    """All rules of a centre."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def import_pack(self, path: Path, *, now: int, off: bool = False, name: str = "",
+                    progress: Callable[[int, int], None] | None = None) -> PackReport:
+        """Take a pack in: everything it holds is switched on, unless `off`, or it needs a placeholder's list.
+
+        A pack of the same name is replaced as a whole; rules that a person switched off stay off. `progress` gets
+        (files done, of all). Raises InputRefused for a pack that is refused as a whole: then nothing has changed.
+        """
+        from soc.detect.rules import FoundRule, read_rules
+
+        pack = read_pack(path)
+        report = PackReport(name or pack.name, files=len(pack.files), skipped=pack.skipped)
+        found: dict[str, FoundRule] = {}
+        for number, file in enumerate(pack.files):
+            self._read(file, found, report, read_rules)
+            if progress is not None:
+                progress(number + 1, len(pack.files))
+        with self._database.write() as connection:
+            self._store(connection, report, found, pack.whole or bool(name), off, now)
+            report.version = _renew(connection, now)
+        return report
+
+    @staticmethod
+    def _read(file: PackFile, found: dict[str, Any], report: PackReport, read_rules: Any) -> None:
+        rules, faults, skipped = read_rules(file.path, file.data)
+        report.refused += faults
+        report.skipped += [(file.path, reason) for reason in skipped]
+        for rule in rules:
+            other = found.get(rule.rule_id)
+            if other is not None:
+                report.refused.append(
+                    RuleError(f"its id {rule.rule_id} is already that of {other.path}", path=rule.path, line=rule.line))
+            else:
+                found[rule.rule_id] = rule
+
+    def _store(self, c: Connection, report: PackReport, found: dict[str, Any], whole: bool, off: bool, now: int) -> None:
+        columns = (RULES.c.rule_id, RULES.c.pack, RULES.c.path, RULES.c.version, RULES.c.enabled, RULES.c.reason_off)
+        known = {row.rule_id: row for row in c.execute(select(*columns)).all()}
+        rows: list[dict[str, Any]] = []
+        for rule in list(found.values()):
+            old = known.get(rule.rule_id)
+            if old is not None and old.pack != report.pack:
+                if old.version != rule.version:
+                    report.refused.append(RuleError(
+                        f"its id {rule.rule_id} belongs to {old.path} of pack {old.pack}", path=rule.path, line=rule.line,
+                        remedy="give the copy an id of its own"))
+                else:
+                    report.skipped.append((rule.path, f"the same rule is in pack {old.pack}"))
+                del found[rule.rule_id]
+                continue
+            reason = rule.off
+            if old is not None and old.reason_off == OFF_BY_PERSON:
+                reason = reason or OFF_BY_PERSON
+            elif off and (old is None or not old.enabled):
+                reason = reason or OFF_BY_IMPORT
+            report.added += old is None
+            report.changed += old is not None and old.version != rule.version
+            report.unchanged += old is not None and old.version == rule.version
+            rows.append(_row(rule, report.pack, reason, now))
+        gone = [rule_id for rule_id, row in known.items() if whole and row.pack == report.pack and rule_id not in found]
+        report.rules, report.removed = len(rows), len(gone)
+        report.enabled = sum(row["enabled"] for row in rows)
+        report.off = len(rows) - report.enabled
+        report.placeholders = sum(bool(rule.off) for rule in found.values())
+        report.cannot_fire = sum(bool(why_not(rule.logsource)) for rule in found.values())
+        self._write(c, report, rows, gone, whole, now)
+
+    @staticmethod
+    def _write(c: Connection, report: PackReport, rows: list[dict[str, Any]], gone: list[str], whole: bool, now: int) -> None:
+        outgoing = [*gone, *(row["rule_id"] for row in rows)]
+        for at in range(0, len(outgoing), 500):
+            c.execute(delete(RULES).where(RULES.c.rule_id.in_(outgoing[at : at + 500])))
+        if rows:
+            c.execute(insert(RULES), rows)
+        if whole:
+            c.execute(delete(REFUSALS).where(REFUSALS.c.pack == report.pack))
+        else:
+            paths = {error.path for error in report.refused} | {row["path"] for row in rows}
+            c.execute(delete(REFUSALS).where(REFUSALS.c.pack == report.pack, REFUSALS.c.path.in_(sorted(paths))))
+        first = (c.execute(select(func.max(REFUSALS.c.number)).where(REFUSALS.c.pack == report.pack)).scalar() or 0) + 1
+        if report.refused:
+            c.execute(insert(REFUSALS), [
+                {"pack": report.pack, "number": first + at, "path": error.path[:1024], "line": error.line,
+                 "reason": f"{error.message} ({error.remedy})" if error.remedy else error.message, "at": now}
+                for at, error in enumerate(report.refused)])
+
+    def list(self, *, enabled: bool | None = None, level: str = "", product: str = "", pack: str = "", text: str = "",
+             limit: int = 100, offset: int = 0) -> _Rules:
+        """Rules by level (worst first), then title. `text` is looked for in title, id and path."""
+        order = case(_LEVEL_ORDER, value=RULES.c.level, else_=9)
+        query = select(*_SHOWN).order_by(order, RULES.c.title, RULES.c.rule_id).limit(limit).offset(offset)
+        for condition in _conditions(enabled, level, product, pack, text):
+            query = query.where(condition)
+        with self._database.read() as c:
+            return [_shown(row) for row in c.execute(query).all()]
+
+    def count(self, *, enabled: bool | None = None, level: str = "", product: str = "", pack: str = "", text: str = "") -> int:
+        """How many rules `list` would find without a limit."""
+        query = select(func.count()).select_from(RULES)
+        for condition in _conditions(enabled, level, product, pack, text):
+            query = query.where(condition)
+        with self._database.read() as c:
+            return int(c.execute(query).scalar_one())
+
+    def refusals(self, *, pack: str = "", limit: int = 1000) -> _Refusals:
+        """What the last import of each pack refused, in the order of its files."""
+        query = select(REFUSALS.c.pack, REFUSALS.c.path, REFUSALS.c.line, REFUSALS.c.reason, REFUSALS.c.at)
+        query = query.order_by(REFUSALS.c.pack, REFUSALS.c.number).limit(limit)
+        if pack:
+            query = query.where(REFUSALS.c.pack == pack)
+        with self._database.read() as c:
+            return [Refusal(*row) for row in c.execute(query).all()]
+
+    def show(self, rule_id: str) -> tuple[RuleRow, str]:
+        """A rule and its source text. Raises NotFoundError."""
+        with self._database.read() as c:
+            row = c.execute(select(*_SHOWN, RULES.c.source).where(RULES.c.rule_id == rule_id)).first()
+        if row is None:
+            raise NotFoundError(f"there is no rule {rule_id}", remedy="`soc rules list` shows them")
+        return _shown(row[:-1]), row[-1]
+
+    def enable(self, ids: Sequence[str], now: int) -> int:
+        """Switch rules on; returns how many were off. Raises NotFoundError, RuleError (placeholder); all or none."""
+        with self._database.write() as c:
+            for rule_id, runnable, reason in _chosen(c, ids):
+                if not runnable:
+                    raise RuleError(
+                        f"rule {rule_id} cannot be switched on: {reason}", remedy="fill its placeholder in a copy of the rule")
+            changed = _switch(c, ids, True, "")
+            _renew(c, now)
+            return changed
+
+    def disable(self, ids: Sequence[str], now: int) -> int:
+        """Switch rules off; returns how many were on. Raises NotFoundError; all or none."""
+        with self._database.write() as c:
+            _chosen(c, ids)
+            changed = _switch(c, ids, False, OFF_BY_PERSON)
+            _renew(c, now)
+            return changed
+
+    def enabled(self) -> Sequence[CompiledRule]:
+        """Every rule that is on, compiled, by id. Rules compiled by an older version are compiled anew from their source."""
+        columns = (RULES.c.rule_id, RULES.c.version, RULES.c.title, RULES.c.level, RULES.c.tags, RULES.c.product,
+                   RULES.c.category, RULES.c.service, RULES.c.compiled, RULES.c.entity, RULES.c.format)
+        query = select(*columns).where(RULES.c.enabled, RULES.c.compiled.is_not(None)).order_by(RULES.c.rule_id)
+        with self._database.read() as c:
+            rows = c.execute(query).all()
+        return [self._compiled(row) for row in rows]
+
+    def _compiled(self, row: Any) -> CompiledRule:
+        if row.format != FORMAT:
+            from soc.detect.rules import compile_text
+
+            anew = compile_text(self.show(row.rule_id)[1])
+            return CompiledRule(
+                row.rule_id, row.version, anew.title, anew.level, anew.tags, anew.logsource, anew.detection, anew.entity)
+        return CompiledRule(row.rule_id, row.version, row.title, row.level, tuple(row.tags),
+                            LogSource(row.product, row.category, row.service), row.compiled, row.entity)
+
+    def version(self) -> str:
+        """The version of the enabled set: changes whenever a rule is switched, added, changed or removed. One small read."""
+        with self._database.read() as c:
+            found = c.execute(select(SETS.c.version).order_by(SETS.c.number.desc()).limit(1)).scalar()
+        return found or _EMPTY
+
+
+def entity_of(rule: CompiledRule, event: Event) -> tuple[str, str]:
+    """(value, kind) that alerts of this match are kept by: the rule's own field, else host, source address, user."""
+    for name in (rule.entity, "host.name", "source.ip", "user.name"):
+        value = event.get(name) if name else None
+        first = value[0] if isinstance(value, list) and value else value
+        if first is not None and first != [] and str(first):
+            return str(first)[:256], _kind(name)
+    return "unknown", "host"
+
+
+def _kind(name: str) -> str:
+    if "user" in name.lower():
+        return "user"
+    return "address" if name.endswith((".ip", ".address", ".mac")) else "host"
+
+
+_SHOWN: Final = tuple(RULES.c[name] for name in (
+    "rule_id", "pack", "path", "line", "version", "title", "level", "status", "author", "product", "category", "service", "tags",
+    "entity", "enabled", "reason_off", "imported"))
+
+
+def _shown(row: Any) -> RuleRow:
+    values = list(row)
+    values[12] = tuple(values[12])
+    values[14] = bool(values[14])
+    values.append(why_not(LogSource(*values[9:12])))
+    return RuleRow(*values)
+
+
+def _conditions(enabled: bool | None, level: str, product: str, pack: str, text: str) -> Iterable[Any]:
+    if enabled is not None:
+        yield RULES.c.enabled == enabled
+    for column, value in ((RULES.c.level, level), (RULES.c.product, product), (RULES.c.pack, pack)):
+        if value:
+            yield column == value
+    if text:
+        places = (RULES.c.title, RULES.c.rule_id, RULES.c.path)
+        yield or_(*(func.lower(column).contains(text.lower(), autoescape=True) for column in places))
+
+
+def _row(rule: Any, pack: str, reason_off: str, now: int) -> dict[str, Any]:
+    source = rule.logsource
+    return {
+        "rule_id": rule.rule_id, "pack": pack[:128], "path": rule.path[:1024], "line": rule.line, "version": rule.version,
+        "title": rule.title, "level": rule.level, "status": rule.status, "author": rule.author, "product": source.product[:128],
+        "category": source.category[:128], "service": source.service[:128], "tags": list(rule.tags)[:200],
+        "entity": rule.rule.entity if rule.rule else "", "source": rule.source, "format": FORMAT,
+        "compiled": rule.rule.detection if rule.rule else None, "enabled": not reason_off and rule.rule is not None,
+        "reason_off": reason_off[:256], "imported": now}
+
+
+def _chosen(c: Connection, ids: Sequence[str]) -> list[tuple[str, bool, str]]:
+    found: dict[str, tuple[str, bool, str]] = {}
+    for at in range(0, len(ids), 500):
+        query = select(RULES.c.rule_id, RULES.c.compiled.is_not(None), RULES.c.reason_off)
+        query = query.where(RULES.c.rule_id.in_(ids[at : at + 500]))
+        found |= {row[0]: (row[0], bool(row[1]), row[2]) for row in c.execute(query).all()}
+    missing = [rule_id for rule_id in ids if rule_id not in found]
+    if missing:
+        raise NotFoundError(f"there is no rule {', '.join(missing[:5])}", remedy="`soc rules list` shows them")
+    return list(found.values())
+
+
+def _switch(c: Connection, ids: Sequence[str], on: bool, reason: str) -> int:
+    changed = 0
+    for at in range(0, len(ids), 500):
+        changed += c.execute(
+            update(RULES).where(RULES.c.rule_id.in_(ids[at : at + 500]), RULES.c.enabled != on, RULES.c.compiled.is_not(None))
+            .values(enabled=on, reason_off=reason)).rowcount
+    return changed
+
+
+def _renew(c: Connection, now: int) -> str:
+    """Note the enabled set under its version, if it is another one now."""
+    rows = c.execute(select(RULES.c.rule_id, RULES.c.version).where(RULES.c.enabled).order_by(RULES.c.rule_id)).all()
+    digest = hashlib.sha256("".join(f"{rule_id} {version}\n" for rule_id, version in rows).encode()).hexdigest()[:32]
+    last = c.execute(select(SETS.c.number, SETS.c.version).order_by(SETS.c.number.desc()).limit(1)).first()
+    if last is None or last.version != digest:
+        c.execute(insert(SETS).values(number=(last.number if last else 0) + 1, version=digest, rules=len(rows), at=now))
+    return digest
