@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def configuration_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+@cache
 def every_command(name: str) -> list[tuple[str, Any]]:
     """(path, click command) of `name` and all below it."""
     def walk(path: str, found: Any) -> list[tuple[str, Any]]:
