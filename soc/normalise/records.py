@@ -101,7 +101,7 @@ def _complete(event: Event, name: str, raw: bytes, context: FrameContext) -> Non
     if "soc.log_sources" not in event:
         event["soc.log_sources"] = ""
     at = event.get("@timestamp")
-    if at.__class__ is not int or not EARLIEST <= at < LATEST:  # type: ignore[operator]
+    if at.__class__ is not int or not EARLIEST <= at < LATEST:
         event["@timestamp"] = context.read_at
         event["soc.time_inferred"] = "read_at"
     if len(raw) <= MAX_VALUE:
