@@ -91,14 +91,15 @@ async def read_body(request: Request, limits: GatewayLimits, budget: Budget, clo
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
                     raise Disconnected
+                more = message.get("more_body", False)
+                request.scope[_WHOLE] = not more
                 if part := message.get("body", b""):
                     if size + len(part) > limits.body:
                         raise _body_too_large(limits)
                     budget.take(len(part))
                     size += len(part)
                     parts.append(part)
-                if not message.get("more_body", False):
-                    request.scope[_WHOLE] = True
+                if not more:
                     break
                 elapsed = clock() - began
                 if elapsed > limits.grace and size < limits.rate * elapsed:

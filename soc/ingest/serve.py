@@ -202,6 +202,12 @@ def _protocol(limits: GatewayLimits, accounting: Accounting, owner: int | None) 
             self._in_head = True
 
         def send_400_response(self, msg: str) -> None:
+            cycle = self.cycle
+            if cycle is not None and not cycle.response_complete and not cycle.more_body:
+                cycle.keep_alive = False  # garbage behind a whole request: that one gets its own answer first
+                self.flow.pause_reading()
+                accounting.refused("malformed")
+                return
             self._refuse(400, "malformed", "this is no valid HTTP request")
 
         def _wait_for_head(self) -> None:

@@ -233,8 +233,6 @@ def _zstd_header(body: bytes, offset: int, bounds: Bounds) -> tuple[int, bool]:
 
 def _repack_gzip(body: bytes, counter: Counter, bounds: Bounds) -> tuple[bytes, int]:
     """Inflate in pieces, count, and pack as zstd level 1. Returns (payload, unpacked size)."""
-    if len(body) >= 4 and int.from_bytes(body[-4:], "little") > bounds.unpacked:
-        raise _too_large(bounds)  # RFC 1952 ISIZE: either that large or a lie, refused both ways
     packer = zstandard.ZstdCompressor(level=1).compressobj()
     packed: list[bytes] = []
     size = packed_size = 0

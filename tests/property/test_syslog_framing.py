@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,8 @@ from soc.ingest.framing import Framer, marked
 LIMIT = 40
 PIECES = st.sampled_from([
     b"\n", b"\r\n", b"\0", b"<13>", b"<34>1 - host", b"text", b"7 <13>ab", b"9 <13>abcde", b"10 <13>abcdef", b"12 ", b"0 <13>x",
-    b"-5 <13>x", b"1000000000 <13>x", b"99999999999 <1>", b"45 <13>", b"x" * 30, b"y" * 60, b"1", b" ", b"<", b"60 <13>" + b"z" * 56,
+    b"-5 <13>x", b"1000000000 <13>x", b"99999999999 <1>", b"45 <13>", b"x" * 30, b"y" * 60, b"1", b" ", b"<",
+    b"60 <13>" + b"z" * 56,
 ])
 STREAMS = st.one_of(
     st.lists(PIECES, max_size=20).map(b"".join),
@@ -24,7 +26,7 @@ def frame(stream: bytes, cuts: list[int], limit: int = LIMIT) -> tuple[list[byte
     framer = Framer(limit)
     records: list[bytes] = []
     bounds = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
-    for begin, end in zip(bounds, bounds[1:], strict=False):
+    for begin, end in pairwise(bounds):
         records += framer.feed(stream[begin:end])
     records += framer.finish()
     return records, framer.broken, framer.cut_records, framer.cut_bytes
@@ -64,7 +66,8 @@ def test_lines_come_out_exactly(messages: list[bytes], cuts: list[int], end: byt
     assert frame(end.join([*lines, b""]), cuts, 1000) == (lines, "", 0, 0)
 
 
-@given(messages=st.lists(st.tuples(st.booleans(), st.binary(max_size=30)), max_size=12), cuts=st.lists(st.integers(0, 10_000), max_size=6))
+@given(messages=st.lists(st.tuples(st.booleans(), st.binary(max_size=30)), max_size=12),
+       cuts=st.lists(st.integers(0, 10_000), max_size=6))
 @settings(max_examples=200, deadline=None)
 def test_mixed_framing_on_one_connection(messages: list[tuple[bool, bytes]], cuts: list[int]) -> None:
     texts = [(counted, b"<13>" + re.sub(rb"[\r\n<]", b".", text)) for counted, text in messages]
