@@ -99,7 +99,8 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", DOCS, ids=lambda path: path.name)
 def test_commands_in_the_docs_exist(page: Path) -> None:
     known = {path for name in COMMANDS for path, _ in every_command(name)}
-    leaves = {path for name in COMMANDS for path, found in every_command(name) if not getattr(found, "commands", None)}
+    leaves = {"soc import"}  # without a further word it takes files
+    leaves |= {path for name in COMMANDS for path, found in every_command(name) if not getattr(found, "commands", None)}
     blocks = "\n".join(re.findall(r"```.*?```", page.read_text(), re.DOTALL))
     for line in re.findall(r"^\s*(?:\$ )?(soc [a-z].*)$", blocks, re.MULTILINE):
         words = [word for word in line.split() if not word.startswith("-")]
