@@ -7,6 +7,7 @@ frames into cuts, compacts and expires them · `run_detector` judges cuts and wr
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -117,8 +118,10 @@ def run_normaliser(role: Role) -> None:
     config = role.config.normaliser
     normaliser = Normaliser(
         data=role.data, disk=disk, manifest=Manifest.open(role.data), source=JournalSource(role.data, disk), parser=Parsers(),
-        centre=role.folder.centre, limits=NormaliserLimits(live_records=config.cut_records))
+        centre=role.folder.centre, limits=NormaliserLimits(live_records=config.cut_records, bulk_records=config.cut_records))
     normaliser.clean()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)  # records make no cycles: 4 % of the normaliser's time went to looking for them
     keeper = threading.Thread(target=_keep_store, args=(role,), name="compactor", daemon=True)
     keeper.start()
     fault = ""

