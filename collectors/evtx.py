@@ -34,6 +34,8 @@ def read_evtx(file: BinaryIO, tally: Tally, cap: int = RECORD_CAP) -> Iterator[b
     file.seek(0)
     if file.read(len(MAGIC)) != MAGIC:
         raise InputRefused("not a Windows event log: it does not begin as one")
+    if file.seek(0, io.SEEK_END) < _HEADER:
+        raise InputRefused("not a readable Windows event log: it ends within its header")
     _check_chunks(file, tally)
     try:
         records: Any = PyEvtxParser(_Padded(file), number_of_threads=1).records_json()
