@@ -53,6 +53,18 @@ def test_lines_are_counted_as_the_normaliser_reads_them(body: bytes, coding: str
     assert counter.finish() == unpacked.count
 
 
+@given(pieces=st.lists(st.sampled_from([b"a", b"\n", b"\r", b"\r\n", b"\n\n", b"x" * 500, b"\0" * 4100]), max_size=30),
+       cuts=st.lists(st.integers(0, 20_000), max_size=6))
+@settings(max_examples=200, deadline=None)
+def test_long_and_short_lines_are_counted_alike(pieces: list[bytes], cuts: list[int]) -> None:
+    body = b"".join(pieces)
+    counter = LineCounter(1000)
+    bounds = [0, *sorted(cut for cut in cuts if cut < len(body)), len(body)]
+    for begin, end in pairwise(bounds):
+        counter.feed(body[begin:end])
+    assert counter.finish() == sum(line.removesuffix(b"\r") != b"" for line in body.split(b"\n"))
+
+
 @given(records=st.lists(st.binary(max_size=30), max_size=20), coding=st.sampled_from(["", "zstd", "gzip"]),
        cuts=st.lists(st.integers(0, 400), max_size=8))
 @settings(max_examples=200, deadline=None)
