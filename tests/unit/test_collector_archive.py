@@ -21,7 +21,9 @@ from collectors.names import unsafe_name
 NOW = 1_800_000_000.0
 
 
-def walk(*inputs: Path | str, spool: Path, stdin: BinaryIO | None = None, limits: Limits | None = None) -> tuple[dict[str, bytes], dict[str, Left]]:
+def walk(
+    *inputs: Path | str, spool: Path, stdin: BinaryIO | None = None, limits: Limits | None = None,
+) -> tuple[dict[str, bytes], dict[str, Left]]:
     """(content by base name, what was left by base name)."""
     taken: dict[str, bytes] = {}
     left: dict[str, Left] = {}
@@ -144,7 +146,8 @@ def test_odd_but_harmless_names_are_not_refused(name: str) -> None:
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
 def test_hostile_names_are_skipped_and_listed_and_nothing_is_written_outside(tmp_path: Path, spool: Path, make: object) -> None:
-    path = make(tmp_path / "evil.archive", {name: b"x\n" for name in HOSTILE} | {"good.log": b"good\n"})  # type: ignore[operator]
+    members = dict.fromkeys(HOSTILE, b"x\n") | {"good.log": b"good\n"}
+    path = make(tmp_path / "evil.archive", members)  # type: ignore[operator]
     before = sorted(tmp_path.rglob("*"))
     taken: list[str] = []
     left: list[Left] = []
@@ -170,7 +173,8 @@ def test_member_whose_name_holds_a_nul_is_skipped(tmp_path: Path, spool: Path) -
 def test_links_and_devices_in_a_tar_are_skipped_and_listed(tmp_path: Path, spool: Path) -> None:
     path = tmp_path / "links.tar"
     with tarfile.open(path, "w") as archive:
-        for name, kind in (("s.log", tarfile.SYMTYPE), ("h.log", tarfile.LNKTYPE), ("d.log", tarfile.CHRTYPE), ("f.log", tarfile.FIFOTYPE)):
+        for name, kind in (("s.log", tarfile.SYMTYPE), ("h.log", tarfile.LNKTYPE), ("d.log", tarfile.CHRTYPE),
+                           ("f.log", tarfile.FIFOTYPE)):
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, "/etc/passwd"
             archive.addfile(info)
@@ -191,7 +195,8 @@ def test_links_in_a_folder_are_not_followed(tmp_path: Path, spool: Path) -> None
 
 
 def test_archives_are_opened_one_level_deep(tmp_path: Path, spool: Path) -> None:
-    inner = make_zip(tmp_path / "inner.zip", {"deep.log": b"deep\n", "x.tar": make_tar(tmp_path / "t.tar", {"deeper.log": b"d\n"}).read_bytes()})
+    deepest = make_tar(tmp_path / "t.tar", {"deeper.log": b"d\n"}).read_bytes()
+    inner = make_zip(tmp_path / "inner.zip", {"deep.log": b"deep\n", "x.tar": deepest})
     outer = make_zip(tmp_path / "outer.zip", {"inner.zip": inner.read_bytes(), "top.log": b"top\n"})
     taken, left = walk(outer, spool=spool)
     assert taken == {"deep.log": b"deep\n", "top.log": b"top\n"}
@@ -209,7 +214,8 @@ def test_too_many_entries_refuse_the_archive(tmp_path: Path, spool: Path, make: 
 
 def test_member_over_the_cap_is_refused_and_the_rest_goes_on(tmp_path: Path, spool: Path) -> None:
     members = {"big.log": bytes(5_000_000), "small.log": b"small\n"}
-    for path in (make_zip(tmp_path / "x.zip", members, compression=zipfile.ZIP_DEFLATED), make_tar(tmp_path / "x.tgz", members, "w:gz")):
+    packed = make_zip(tmp_path / "x.zip", members, compression=zipfile.ZIP_DEFLATED)
+    for path in (packed, make_tar(tmp_path / "x.tgz", members, "w:gz")):
         taken, left = walk(path, spool=spool, limits=Limits(member=1_000_000, disk=1.0))
         assert taken == {"small.log": b"small\n"}
         assert "more than 1,000,000 bytes" in left["big.log"].reason
@@ -234,7 +240,8 @@ def test_full_disk_refuses_to_unpack(tmp_path: Path, spool: Path) -> None:
 
 def test_zip_that_breaks_off_gives_what_is_whole_and_the_fault(tmp_path: Path, spool: Path) -> None:
     big = os.urandom(200_000).hex().encode()
-    path = make_zip(tmp_path / "x.zip", {"a.log": b"a\n", "info.yml": b"", "b.log": b"b\n" * 1000, "c.log": big}, compression=zipfile.ZIP_DEFLATED)
+    members = {"a.log": b"a\n", "info.yml": b"", "b.log": b"b\n" * 1000, "c.log": big}
+    path = make_zip(tmp_path / "x.zip", members, compression=zipfile.ZIP_DEFLATED)
     path.write_bytes(path.read_bytes()[:-100_000])
     taken, left = walk(path, spool=spool)
     assert taken["a.log"] == b"a\n"
@@ -321,7 +328,8 @@ def test_file_time_is_told_if_it_is_plausible(tmp_path: Path, spool: Path) -> No
 
 
 @pytest.mark.parametrize(("archive", "taken", "copies"), [
-    ("sigma-regression.zip", 203, 202), ("evtx-attack-samples.zip", 128, 0), ("linux-logs.zip", 3, 0), ("windows-events.jsonl.zst", 1, 0),
+    ("sigma-regression.zip", 203, 202), ("evtx-attack-samples.zip", 128, 0), ("linux-logs.zip", 3, 0),
+    ("windows-events.jsonl.zst", 1, 0),
 ])
 def test_real_archives_hold_what_they_hold(test_data: Path, spool: Path, archive: str, taken: int, copies: int) -> None:
     found = list(Walk([str(test_data / archive)], spool, NOW, limits=Limits(disk=1.0)))

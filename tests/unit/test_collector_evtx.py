@@ -36,7 +36,8 @@ def record(number: int, at: int, computer: str) -> bytes:
     size = 24 + len(xml) + 4
     padding = -size % 8
     size += padding
-    return struct.pack("<4sIQQ", b"\x2a\x2a\0\0", size, number, 133_000_000_000_000_000) + xml + b"\0" * padding + struct.pack("<I", size)
+    head = struct.pack("<4sIQQ", b"\x2a\x2a\0\0", size, number, 133_000_000_000_000_000)
+    return head + xml + b"\0" * padding + struct.pack("<I", size)
 
 
 def chunk(numbers: Iterable[int]) -> bytes:
@@ -117,7 +118,9 @@ def test_event_over_the_cap_is_cut_and_counted() -> None:
     assert tally.cut == 2
 
 
-@pytest.mark.parametrize(("archive", "files", "records"), [("sigma-regression.zip", 202, 238), ("evtx-attack-samples.zip", 128, 4171)])
+@pytest.mark.parametrize(("archive", "files", "records"), [
+    ("sigma-regression.zip", 202, 238), ("evtx-attack-samples.zip", 128, 4171),
+])
 def test_real_event_logs_are_read_whole(test_data: Path, archive: str, files: int, records: int) -> None:
     with zipfile.ZipFile(test_data / archive) as found:
         names = [name for name in found.namelist() if name.endswith(".evtx")]
