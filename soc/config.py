@@ -104,7 +104,7 @@ class NormaliserConfig:
     cut_interval: float = setting(
         Kind.DURATION, "1s", "A cut is made this often when there is something.", low="100ms", high="2s")
     cut_records: int = setting(Kind.COUNT, "5000", "Most records in one cut of the live lane.", low="1", high="1000000")
-    bulk_records: int = setting(Kind.COUNT, "8000", "Most records in one cut of the bulk lane.", low="1", high="1000000")
+    bulk_records: int = setting(Kind.COUNT, "5000", "Most records in one cut of the bulk lane.", low="1", high="1000000")
     live_share: int = setting(Kind.COUNT, "4", "Live cuts that may go before a waiting bulk one.", low="1", high="100")
 
 
