@@ -35,9 +35,9 @@ class MemoryIntake:
         ranges = self._received.setdefault((context.stream, context.epoch), Ranges(context.import_id))
         first = ranges.next() if context.first == ASSIGN else context.first
         last = first + context.count - 1
-        if ranges.covers(first, last):
+        if not context.replay and ranges.covers(first, last):
             return Receipt(lane, first, context.count, None, True)
-        if ranges.touches(first, last):
+        if not context.replay and ranges.touches(first, last):
             raise OverlapError(f"records {first}–{last} of this stream are partly received already", ranges.spans)
         ranges.add(first, last)
         sequence = self._next[lane]

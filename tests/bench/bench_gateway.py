@@ -1,6 +1,6 @@
-"""CPU seconds of the gateway process per million durably acknowledged events: ``python tests/bench/bench_gateway.py [batches] [connections]``.
+"""CPU seconds of the gateway process per million durably acknowledged events.
 
-1,000-event zstd batches over HTTP to a real gateway (uvicorn, uvloop, durable intake, real fsync) in a process of its own;
+``python tests/bench/bench_gateway.py [batches] [connections]``, with BENCH_WIDTH=640 for events of at most 640 bytes. 1,000-event zstd batches over HTTP to a real gateway (uvicorn, uvloop, durable intake, real fsync) in a process of its own;
 the sender is another (load_gateway.py), so that only the gateway's user and system time counts. Warmed up first.
 """
 from __future__ import annotations
@@ -57,8 +57,8 @@ def main() -> None:
     connections = int(sys.argv[2]) if len(sys.argv) > 2 else 4
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as folder:
         environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
-        gateway = subprocess.Popen([sys.executable, __file__, "serve", folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                   env=environment)
+        gateway = subprocess.Popen([sys.executable, __file__, "serve", folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   text=True, env=environment)
         assert gateway.stdin is not None
         assert gateway.stdout is not None
         port = gateway.stdout.readline().strip()
@@ -71,7 +71,8 @@ def main() -> None:
             return found
 
         def load(count: int, first: int) -> dict[str, object]:
-            command = [sys.executable, str(HERE / "load_gateway.py"), "127.0.0.1", port, TOKEN, str(count), str(connections), str(first)]
+            command = [sys.executable, str(HERE / "load_gateway.py"), "127.0.0.1", port, TOKEN,
+                       str(count), str(connections), str(first)]
             done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
             found: dict[str, object] = json.loads(done.stdout)
             return found
@@ -112,8 +113,8 @@ def serve(folder: Path) -> None:
                 stop.set()
                 return
             used = resource.getrusage(resource.RUSAGE_SELF)
-            print(json.dumps({"cpu": time.process_time(), "user": used.ru_utime, "system": used.ru_stime, "rss": used.ru_maxrss * 1024}),
-                  flush=True)
+            print(json.dumps({"cpu": time.process_time(), "user": used.ru_utime, "system": used.ru_stime,
+                              "rss": used.ru_maxrss * 1024}), flush=True)
 
         loop.add_reader(sys.stdin, told)
         await serve_gateway(intake, BenchSource(), stop=stop, http=Listen(port=0), heartbeat=folder / "gateway.json", ready=ready)

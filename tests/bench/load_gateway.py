@@ -50,7 +50,9 @@ def _shared() -> list[bytes]:
     return [line for run in runs[:DISTINCT] for line in run]
 
 
-async def send(host: str, port: int, token: str, bodies: list[bytes], batches: int, connections: int, first: int) -> dict[str, object]:
+async def send(
+    host: str, port: int, token: str, bodies: list[bytes], batches: int, connections: int, first: int,
+) -> dict[str, object]:
     """Post `batches` batches; each connection has its own stream and waits for each answer."""
     statuses: Counter[int] = Counter()
     latencies: list[float] = []
@@ -79,9 +81,9 @@ async def send(host: str, port: int, token: str, bodies: list[bytes], batches: i
     await asyncio.gather(*(one(name) for name in range(connections)))
     seconds = time.perf_counter() - began
     latencies.sort()
-    return {"seconds": seconds, "statuses": dict(statuses), "raw": sum(len(zstandard.ZstdDecompressor().decompress(b)) for b in bodies)
-            // len(bodies), "packed": sum(map(len, bodies)) // len(bodies), "p50_ms": 1000 * latencies[len(latencies) // 2],
-            "p95_ms": 1000 * latencies[len(latencies) * 95 // 100]}
+    raw = sum(len(zstandard.ZstdDecompressor().decompress(body)) for body in bodies)
+    return {"seconds": seconds, "statuses": dict(statuses), "raw": raw // len(bodies), "packed": sum(map(len, bodies)) // len(bodies),
+            "p50_ms": 1000 * latencies[len(latencies) // 2], "p95_ms": 1000 * latencies[len(latencies) * 95 // 100]}
 
 
 if __name__ == "__main__":
