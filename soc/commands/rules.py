@@ -1,0 +1,301 @@
+"""`soc rules`: packs in, rules on and off, and trying rules out against files without a server."""
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from soc.commands.centre import Centre, open_centre
+from soc.commands.output import fail, say, show
+from soc.errors import InputRefused, NotFoundError, RuleError
+from soc.event import from_micros
+
+if TYPE_CHECKING:
+    from soc.detect.rulestore import PackReport, RuleRow, RuleStore
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Detection rules: import, check, test, switch on and off.", rich_markup_mode="rich")
+
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Ids = Annotated[list[str] | None, typer.Argument(metavar="RULE…", help="Ids of rules.")]
+_Level = Annotated[str, typer.Option("--level", help="Only this level: informational, low, medium, high or critical.")]
+_Product = Annotated[str, typer.Option("--product", help="Only rules of this product, e.g. windows.")]
+_Pack = Annotated[str, typer.Option("--pack", help="Only rules of this pack.")]
+_All = Annotated[bool, typer.Option("--all", help="Every rule that the filters leave.")]
+_SCREEN = 100
+_EVERYTHING = 1_000_000
+
+
+@app.command("import")
+def import_(
+    ctx: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="PACK", help="A .zip, a folder, or one .yml file.", exists=True)],
+    off: Annotated[bool, typer.Option("--off", help="Leave new rules switched off.")] = False,
+    name: Annotated[str, typer.Option("--name", help="The pack's name; its file name if not given.")] = "",
+    as_json: _Json = False,
+) -> None:
+    """Take a rule pack in and switch its rules on. The same pack again replaces it; what you switched off stays off.
+
+    Works with the server running or stopped; a running detector takes the change up within seconds.
+    """
+    store, centre = _store(ctx)
+    try:
+        with _Progress(as_json) as progress:
+            report = store.import_pack(path, now=_now(), off=off, name=name, progress=progress)
+    except InputRefused as refused:
+        fail(refused.message, refused.remedy or "nothing of it was imported")
+    numbers = {"rules": report.rules, "enabled": report.enabled, "refused": len(report.refused)}
+    _audit(centre, "rules.import", report.pack, numbers)
+    _print_report(report, as_json)
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    enabled: Annotated[bool, typer.Option("--enabled", help="Only rules that are on.")] = False,
+    disabled: Annotated[bool, typer.Option("--disabled", help="Only rules that are off.")] = False,
+    refused: Annotated[bool, typer.Option("--refused", help="What the imports refused, with file, line and reason.")] = False,
+    level: _Level = "",
+    product: _Product = "",
+    pack: _Pack = "",
+    text: Annotated[str, typer.Option("--text", help="Only rules with this in title, id or file name.")] = "",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help=f"Most rows; {_SCREEN} on a screen, else all.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """List rules, worst level first. Works with the server running or stopped."""
+    store, _ = _store(ctx)
+    most = limit or (_SCREEN if sys.stdout.isatty() and not as_json else _EVERYTHING)
+    if refused:
+        rows = [{"pack": one.pack, "path": one.path, "line": one.line, "reason": one.reason, "at": _iso(one.at)}
+                for one in store.refusals(pack=pack, limit=most)]
+        show(rows, ["path", "line", "reason"], as_json=as_json, empty="No rule was refused.")
+        return
+    wanted = None if enabled == disabled else enabled
+    found = store.list(enabled=wanted, level=level, product=product, pack=pack, text=text, limit=most)
+    show([_row(rule) for rule in found], ["id", "level", "enabled", "can_fire", "title", "log_source", "why"], as_json=as_json,
+         empty="No such rules; `soc rules import` brings some in.")
+    if not as_json and len(found) == most:
+        count = store.count(enabled=wanted, level=level, product=product, pack=pack, text=text)
+        say(f"{len(found)} of {count} rules; --limit shows more.")
+
+
+@app.command("show")
+def show_(
+    ctx: typer.Context, rule: Annotated[str, typer.Argument(metavar="RULE", help="Its id.")], as_json: _Json = False,
+) -> None:
+    """Show all of one rule, its source included."""
+    store, _ = _store(ctx)
+    found, source = store.show(rule)
+    row = _row(found) | {"source": source}
+    if as_json:
+        show([row], [], as_json=True)
+        return
+    show([{"field": key, "value": value} for key, value in row.items() if key != "source"], ["field", "value"], as_json=False)
+    typer.echo()
+    typer.echo(source)
+
+
+@app.command("enable")
+def enable(ctx: typer.Context, rules: _Ids = None, everything: _All = False, level: _Level = "", product: _Product = "",
+           pack: _Pack = "") -> None:
+    """Switch rules on. A running detector takes it up within seconds."""
+    store, centre = _store(ctx)
+    ids = _chosen(store, rules, everything, enabled=False, level=level, product=product, pack=pack)
+    changed = store.enable(ids, _now())
+    _audit(centre, "rules.enable", ids[0] if len(ids) == 1 else f"{len(ids)} rules", {"changed": changed})
+    say(f"{changed} switched on.")
+
+
+@app.command("disable")
+def disable(ctx: typer.Context, rules: _Ids = None, everything: _All = False, level: _Level = "", product: _Product = "",
+            pack: _Pack = "") -> None:
+    """Switch rules off. A running detector takes it up within seconds."""
+    store, centre = _store(ctx)
+    ids = _chosen(store, rules, everything, enabled=True, level=level, product=product, pack=pack)
+    changed = store.disable(ids, _now())
+    _audit(centre, "rules.disable", ids[0] if len(ids) == 1 else f"{len(ids)} rules", {"changed": changed})
+    say(f"{changed} switched off.")
+
+
+@app.command("check")
+def check(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Rule files, folders or zips.", exists=True)],
+    as_json: _Json = False,
+) -> None:
+    """Check rules without importing them: a line per fault, as file:line: reason; exit code 1 if there are any.
+
+    No server and no data folder needed.
+    """
+    from soc.commands.rules_match import load_rules
+
+    loaded = load_rules(paths)
+    rows = [{"path": error.path, "line": error.line, "reason": error.message, "remedy": error.remedy} for error in loaded.faults]
+    if as_json:
+        show(rows, [], as_json=True)
+    else:
+        for error in loaded.faults:
+            typer.echo(f"{error.path}:{error.line}: {_reason(error)}")
+        for path, reason in loaded.skipped[:20]:
+            say(f"skipped {path}: {reason}")
+        waiting = sum(rule.rule is None for rule in loaded.rules)
+        say(f"{len(loaded.rules)} rules are fine, {len(loaded.faults)} have faults, {len(loaded.skipped)} files are no rules."
+            + (f" {waiting} of the fine ones wait for the list of a placeholder." if waiting else ""))
+    if loaded.faults:
+        raise typer.Exit(1)
+
+
+@app.command("match")
+def match(
+    rules: Annotated[Path, typer.Argument(metavar="RULES", help="A rule file, a folder or a zip.", exists=True)],
+    events: Annotated[str, typer.Argument(metavar="EVENTS", help="A .jsonl, .log or .evtx file, or - for standard input.")],
+    ignore_logsource: Annotated[bool, typer.Option("--ignore-logsource", help="Meet every event with every rule.")] = False,
+    format: Annotated[str, typer.Option("--format", help="The parser; auto lets each record choose.")] = "auto",
+    timezone: Annotated[str, typer.Option("--timezone", help="Zone of times without one.")] = "Asia/Ho_Chi_Minh",
+    as_json: _Json = False,
+) -> None:
+    """Try rules on a file, through the real parsers and engine. A line per hit: rule id, line of the event, matched fields.
+
+    No server and no data folder needed.
+    """
+    from soc.commands.rules_match import load_rules, match_file
+
+    loaded = load_rules([rules])
+    for error in loaded.faults:
+        say(f"refused {error.path}:{error.line}: {_reason(error)}")
+    runnable = [rule.rule for rule in loaded.rules if rule.rule is not None]
+    if not runnable:
+        fail(f"{rules} holds no rule that can run", "`soc rules check` says why")
+    found = match_file(runnable, events, _now(), ignore_logsource=ignore_logsource, format=format, timezone=timezone)
+    if as_json:
+        show(found.hits, [], as_json=True)
+    else:
+        for hit in found.hits:
+            typer.echo(f"{hit['rule_id']}\t{hit['line']}\t{' '.join(hit['fields'])}")
+    say(f"{len(found.hits)} hits of {len(runnable)} rules in {found.events} events; {found.dead} records could not be parsed.")
+
+
+@app.command("test")
+def run_samples(
+    path: Annotated[Path | None, typer.Argument(metavar="[PATH]", help="A folder of rules; our own if not given.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Run the samples beside rules (rule.samples.jsonl) through parser and engine; exit code 1 if one is judged wrongly."""
+    from soc.commands.rules_match import judge_samples
+    from soc.content import content
+
+    try:
+        folder = path or content("rules")
+    except NotFoundError:
+        show([], [], as_json=as_json, empty="There are no rules with samples here.")
+        return
+    results = judge_samples(folder, _now())
+    columns = ["rule", "line", "expected", "verdict", "fault"]
+    show(results, columns, as_json=as_json, empty=f"There are no samples under {folder}.")
+    wrong = sum(not row["passed"] for row in results)
+    say(f"{len(results)} samples, {wrong} wrong.")
+    if wrong:
+        raise typer.Exit(1)
+
+
+# ---- helpers of this file
+
+
+def _store(ctx: typer.Context) -> tuple[RuleStore, Centre]:
+    from soc.detect.rulestore import RuleStore
+
+    centre = open_centre(ctx)
+    return RuleStore(centre.state), centre
+
+
+def _chosen(store: RuleStore, ids: Sequence[str] | None, everything: bool, *, enabled: bool, level: str, product: str,
+            pack: str) -> list[str]:
+    """The ids that a call means: those named, or all that its filters leave."""
+    if ids:
+        return list(dict.fromkeys(ids))
+    if not (everything or level or product or pack):
+        fail("no rule is named", "give ids, or --all, --level, --product, --pack", 2)
+    found = store.list(enabled=enabled, level=level, product=product, pack=pack, limit=_EVERYTHING)
+    return [rule.rule_id for rule in found if not rule.reason_off.startswith("placeholder")]
+
+
+def _row(rule: RuleRow) -> dict[str, Any]:
+    return {
+        "id": rule.rule_id, "rule_id": rule.rule_id, "title": rule.title, "level": rule.level, "status": rule.status,
+        "enabled": rule.enabled, "reason_off": rule.reason_off, "can_fire": rule.can_fire, "why_not": rule.why_not,
+        "why": rule.reason_off or rule.why_not, "log_source": "/".join((rule.product, rule.category, rule.service)),
+        "product": rule.product, "category": rule.category, "service": rule.service, "tags": list(rule.tags),
+        "author": rule.author, "pack": rule.pack, "path": rule.path, "line": rule.line, "version": rule.version,
+        "entity": rule.entity,
+        "imported": _iso(rule.imported)}
+
+
+def _print_report(report: PackReport, as_json: bool) -> None:
+    refused = [{"path": error.path, "line": error.line, "reason": _reason(error)} for error in report.refused]
+    skipped = [{"path": path, "reason": reason} for path, reason in report.skipped]
+    if as_json:
+        names = (
+            "pack", "version", "files", "rules", "added", "changed", "unchanged", "removed", "enabled", "off", "placeholders",
+            "cannot_fire")
+        row = {name: getattr(report, name) for name in names}
+        json.dump(row | {"refused": refused, "skipped": skipped}, sys.stdout, ensure_ascii=False, indent=1)
+        sys.stdout.write("\n")
+        return
+    for one in refused:
+        typer.echo(f"refused {one['path']}:{one['line']}: {one['reason']}")
+    for left in skipped[:20]:
+        say(f"skipped {left['path']}: {left['reason']}")
+    if len(skipped) > 20:
+        say(f"skipped {len(skipped) - 20} more files that are no rules")
+    say(f"Pack {report.pack}: {report.rules} rules from {report.files} files ({report.added} new, {report.changed} changed, "
+        f"{report.removed} removed), {report.enabled} on, {report.off} off ({report.placeholders} for a placeholder), "
+        f"{len(refused)} refused.")
+    if report.cannot_fire:
+        say(f"{report.cannot_fire} of them cannot fire here yet: no source sends their events (`soc rules list` says which).")
+
+
+class _Progress:
+    """A progress bar on a terminal; nothing elsewhere."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._on = not as_json and sys.stderr.isatty()
+
+    def __enter__(self) -> Any:
+        if not self._on:
+            return None
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self._bar = Progress(console=Console(stderr=True), transient=True)
+        self._bar.start()
+        self._task = self._bar.add_task("Rules", total=None)
+        return lambda done, total: self._bar.update(self._task, completed=done, total=total)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _reason(error: RuleError) -> str:
+    return f"{error.message} ({error.remedy})" if error.remedy else error.message
+
+
+def _audit(centre: Centre, action: str, subject: str, detail: dict[str, Any]) -> None:
+    from soc.access.audit import Audit
+
+    Audit(centre.access).record(centre.actor, action, subject, detail, now=_now())
+
+
+def _iso(micros: int) -> str:
+    return from_micros(micros).isoformat(timespec="seconds")
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
