@@ -116,7 +116,7 @@ class SyslogServer:
             self._accounting.refused("syslog_connections")
             return None
         try:
-            source = await self._senders.by_address(peer) or self._default()
+            source = await self._senders.by_address(peer) or await asyncio.to_thread(self._default)
         except StoreError:
             self._accounting.refused("sources")
             return None
@@ -191,7 +191,7 @@ class SyslogServer:
         if self._now() - connection.checked < _RECHECK or self._stopping():
             return True
         try:
-            source = await self._senders.by_address(connection.peer) or self._default()
+            source = await self._senders.by_address(connection.peer) or await asyncio.to_thread(self._default)
         except StoreError:
             return True  # the source is known by its address, which has not changed
         connection.checked = self._now()

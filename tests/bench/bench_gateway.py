@@ -1,7 +1,8 @@
 """CPU seconds of the gateway process per million durably acknowledged events.
 
-``python tests/bench/bench_gateway.py [batches] [connections]``, with BENCH_WIDTH=640 for events of at most 640 bytes. 1,000-event zstd batches over HTTP to a real gateway (uvicorn, uvloop, durable intake, real fsync) in a process of its own;
-the sender is another (load_gateway.py), so that only the gateway's user and system time counts. Warmed up first.
+``python tests/bench/bench_gateway.py [batches] [connections]``; BENCH_WIDTH=640 cuts events to 640 bytes. 1,000-event zstd
+batches over HTTP to a real gateway (uvicorn, uvloop, durable intake, real fsync) in a process of its own; the sender is
+another (load_gateway.py), so that only the gateway's user and system time counts. Warmed up first.
 """
 from __future__ import annotations
 

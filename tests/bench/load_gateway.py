@@ -82,8 +82,9 @@ async def send(
     seconds = time.perf_counter() - began
     latencies.sort()
     raw = sum(len(zstandard.ZstdDecompressor().decompress(body)) for body in bodies)
-    return {"seconds": seconds, "statuses": dict(statuses), "raw": raw // len(bodies), "packed": sum(map(len, bodies)) // len(bodies),
-            "p50_ms": 1000 * latencies[len(latencies) // 2], "p95_ms": 1000 * latencies[len(latencies) * 95 // 100]}
+    return {"seconds": seconds, "statuses": dict(statuses), "raw": raw // len(bodies),
+            "packed": sum(map(len, bodies)) // len(bodies), "p50_ms": 1000 * latencies[len(latencies) // 2],
+            "p95_ms": 1000 * latencies[len(latencies) * 95 // 100]}
 
 
 if __name__ == "__main__":
