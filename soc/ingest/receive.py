@@ -42,7 +42,7 @@ from soc.ingest.unpack import Unpacked, unpack
 __all__ = ["LOCAL_HEADERS", "Front", "create_gateway", "problems"]
 
 LOCAL_HEADERS = ("soc-import", "soc-agency", "soc-origin", "soc-path", "soc-timezone", "soc-year", "soc-lane", "soc-source",
-                 "soc-file-time", "soc-retention")
+                 "soc-file-time", "soc-retention", "soc-replay", "soc-peer")
 """Headers that only the local socket believes; over the network they are refused, not ignored."""
 
 _INLINE = 256 * 1024
