@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -21,8 +21,8 @@ from soc.ecs import kind_of
 from soc.errors import NotFoundError, QueryError, StoreError
 from soc.event import UNASSIGNED, Event, Scope, from_micros, parse_event_id
 from soc.store.columns import KV, field_of
-from soc.store.embedded_engine import Engine, FileFault, Session
-from soc.store.embedded_files import Part, Source, damage, events_in, portions, read_rows, select, sources
+from soc.store.embedded_engine import Engine, FileFault, Session, Watchdog
+from soc.store.embedded_files import Indexes, Part, Source, damage, events_in, portions, read_rows, select, sources
 from soc.store.eventstore import Bucket, Hits, TimeRange, TopValue
 from soc.store.page import MAX_PAGE, Key, bucket_width, filled, identified
 from soc.store.query import parse
@@ -86,9 +86,11 @@ class EmbeddedStore:
         self._data = data.resolve()
         self._manifest = manifest
         self._memory_limit, self._threads, self._timeout, self._clock = memory_limit, threads, timeout, clock
+        self._indexes = Indexes(self._data)
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
         self._engine: Engine | None = None
+        self._watchdog = Watchdog()
         self._used = 0.0
         self._idle: threading.Timer | None = None
         self._bad: dict[str, str] = {}
@@ -154,7 +156,7 @@ class EmbeddedStore:
         """The most frequent values of a field, and in how many events. Raises QueryError, StoreError."""
         def ask(question: _Question) -> list[TopValue]:
             counts: Counter[str] = Counter()
-            for rows in self._aggregate(question, self._parts(question, within), within, "{values} AS v, count(*)", "GROUP BY v",
+            for rows in self._aggregate(question, self._parts(question, within, field), within, "{values} AS v, count(*)", "GROUP BY v",
                                         frozenset({field, field + "[]", KV}), field):
                 for value, count in rows:
                     if value is not None:
@@ -178,9 +180,9 @@ class EmbeddedStore:
                     seen = [part for source, rows in self._ran(question, group, _ALWAYS, "DISTINCT {file}", "", frozenset())
                             for part in [source.parts[row[0]] for row in rows]]
                 names.update(field_of(name) for part in seen for name in part.segment.columns if name != KV)
-                loose = [part for part in seen if KV in part.segment.columns]
+                loose = [replace(part, kv=True) for part in seen if KV in part.segment.columns]
                 if loose:
-                    for _, rows in self._ran(question, loose, _ALWAYS, "DISTINCT unnest(map_keys({kv}))", "", frozenset({KV})):
+                    for _, rows in self._ran(question, loose, _ALWAYS, "DISTINCT unnest(list_transform({kv}, lambda entry: entry.key))", "", frozenset({KV})):
                         names.update(row[0] for row in rows)
             return tuple(sorted(names))
 
@@ -227,7 +229,7 @@ class EmbeddedStore:
     def close(self) -> None:
         """Let DuckDB go; the next question starts it again."""
         with self._lock:
-            self._engine = None
+            self._drop()
             if self._idle is not None:
                 self._idle.cancel()
                 self._idle = None
@@ -264,7 +266,8 @@ class EmbeddedStore:
         with self._lock:
             self._used = time.monotonic()
             if self._engine is None or self._engine.paths != paths:
-                self._engine = Engine(paths, memory_limit=self._memory_limit, threads=self._threads)
+                self._drop()
+                self._engine = Engine(paths, self._watchdog, memory_limit=self._memory_limit, threads=self._threads)
             if self._idle is None:
                 self._watch(IDLE)
             return self._engine
@@ -281,12 +284,17 @@ class EmbeddedStore:
             if left > 1:
                 self._watch(left)
             else:
-                self._engine = None
+                self._drop()
 
-    def _parts(self, question: _Question, within: TimeRange) -> list[Part]:
+    def _drop(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def _parts(self, question: _Question, within: TimeRange, also: str = "") -> list[Part]:
         if question.scope.agencies == frozenset() or question.scope.hosts == frozenset():
             return []
-        return select(question.segments, question.root, within, self._data)
+        return select(question.segments, question.root, within, self._indexes, frozenset({also}) if also else frozenset())
 
     def _page(self, question: _Question, within: TimeRange, limit: int, after: Key | None, parts: Sequence[Part] | None = None) -> list[_Row]:
         """The first `limit` rows behind `after`, newest files first, until no file left can hold a newer one."""
@@ -381,7 +389,7 @@ class EmbeddedStore:
         if cells > _FOOTER_CELLS:
             with self._lock:
                 if self._engine is engine:
-                    self._engine = None
+                    self._drop()
 
     @contextmanager
     def _faults(self, question: _Question, parts: Sequence[Part]) -> Iterator[list[str]]:
@@ -486,7 +494,7 @@ def _values(name: str, have: Mapping[str, str]) -> tuple[str, list[object]]:
     if name + "[]" in have:
         lists.append(f"coalesce({have[name + '[]']}, [])")
     if KV in have and kind_of(name) == "keyword":
-        lists.append(f"list_transform(list_filter(coalesce(map_entries({have[KV]}), []), lambda e: e.key = ?), lambda e: e.value)")
+        lists.append(f"list_transform(list_filter(coalesce({have[KV]}, []), lambda e: e.key = ?), lambda e: e.value)")
         bound.append(name)
     if not lists:
         return "", []

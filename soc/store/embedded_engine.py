@@ -14,11 +14,51 @@ import pyarrow as pa
 
 from soc.errors import StoreError
 
-__all__ = ["Engine", "FileFault", "Session"]
+__all__ = ["Engine", "FileFault", "Session", "Watchdog"]
 
 
 class FileFault(Exception):
     """A statement failed for a reason that may be one of its files."""
+
+
+class Watchdog:
+    """Interrupts sessions whose time is up. One thread for all of them, and none while there are none."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._watched: dict[int, Session] = {}
+        self._thread: threading.Thread | None = None
+
+    def add(self, session: Session) -> None:
+        """Watch a session."""
+        with self._changed:
+            self._watched[id(session)] = session
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="search-watchdog", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def remove(self, session: Session) -> None:
+        """Watch it no longer."""
+        with self._changed:
+            self._watched.pop(id(session), None)
+
+    def _run(self) -> None:
+        with self._changed:
+            quiet = 0
+            while quiet < _LINGER:
+                now = time.monotonic()
+                for key, session in list(self._watched.items()):
+                    if session.ends <= now:
+                        del self._watched[key]
+                        session.interrupt()
+                quiet = 0 if self._watched else quiet + 1
+                self._changed.wait(max(0.01, min((s.ends for s in self._watched.values()), default=now + 1.0) - now))
+            self._thread = None
+
+
+_LINGER = 5
+"""Seconds for which the watchdog's thread stays when nothing is asked."""
 
 
 class Session:
@@ -26,7 +66,7 @@ class Session:
 
     def __init__(self, connection: Any, timeout: float) -> None:
         self._connection = connection
-        self._ends = time.monotonic() + timeout
+        self.ends = time.monotonic() + timeout
         self._timeout = timeout
         self._expired = threading.Event()
 
@@ -41,21 +81,18 @@ class Session:
 
     def check(self) -> None:
         """Raises StoreError once the time is up; called between statements."""
-        if time.monotonic() >= self._ends:
+        if time.monotonic() >= self.ends:
             raise self._late()
 
     def _run(self, sql: str, values: Sequence[object], tables: Mapping[str, pa.Table], *, arrow: bool) -> Any:
         import duckdb
 
         self.check()
-        timer = threading.Timer(self._ends - time.monotonic(), self._interrupt)
-        timer.daemon = True
         for name, table in tables.items():
             self._connection.register(name, table)
-        timer.start()
         try:
             if arrow:
-                return self._connection.execute(sql, list(values)).to_arrow_reader(65_536).read_all()
+                return self._connection.sql(sql, params=list(values)).to_arrow_table()
             return self._connection.execute(sql, list(values)).fetchall()
         except duckdb.InterruptException as fault:
             raise self._late() from fault
@@ -66,11 +103,11 @@ class Session:
                 raise self._late() from fault
             raise FileFault(str(fault)) from fault
         finally:
-            timer.cancel()
             for name in tables:
                 self._connection.unregister(name)
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
+        """Stop what runs: the time is up."""
         self._expired.set()
         self._connection.interrupt()
 
@@ -81,10 +118,11 @@ class Session:
 class Engine:
     """One DuckDB instance that may read `paths` and nothing else."""
 
-    def __init__(self, paths: frozenset[str], *, memory_limit: str, threads: int) -> None:
+    def __init__(self, paths: frozenset[str], watchdog: Watchdog, *, memory_limit: str, threads: int) -> None:
         import duckdb
 
         self.paths = paths
+        self._watchdog = watchdog
         self._touched: dict[str, int] = {}
         self._database = duckdb.connect(":memory:", config={"threads": threads, "memory_limit": memory_limit})
         setup = self._database.execute
@@ -103,11 +141,18 @@ class Engine:
         self._touched[path] = cells
         return sum(self._touched.values())
 
+    def close(self) -> None:
+        """Let the instance go. A session that is still open keeps it until it ends."""
+        self._database.close()
+
     @contextmanager
     def session(self, timeout: float) -> Iterator[Session]:
         """A connection of its own for one question."""
         connection = self._database.cursor()
+        session = Session(connection, timeout)
+        self._watchdog.add(session)
         try:
-            yield Session(connection, timeout)
+            yield session
         finally:
+            self._watchdog.remove(session)
             connection.close()

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,30 +19,54 @@ from soc.event import Event
 from soc.store import tokens
 from soc.store.columns import KV, arrow_type, field_of
 from soc.store.eventstore import TimeRange
-from soc.store.fold import words
-from soc.store.query_sql import quoted
-from soc.store.query_tree import TEXT_FIELDS, And, Between, Clause, Not, Or, Phrase, Term, Wild
+from soc.store.fold import SUFFIX, words
+from soc.store.query_sql import needed, quoted
+from soc.store.query_tree import TEXT_FIELDS, Addresses, And, Between, Clause, Exists, Not, Or, Phrase, Query, Term, Wild
 from soc.store.reference import matches
-from soc.store.query_tree import Query
 from soc.store.segment import SegmentRow
 
-__all__ = ["ROW", "Part", "Source", "damage", "events_in", "may_hold", "portions", "select", "sources"]
+__all__ = ["Indexes", "Part", "Source", "damage", "events_in", "may_hold", "portions", "read_rows", "select", "sources"]
 
-ROW = "soc row"
-"""Our name for a row's number in its file; no event field holds a blank."""
-
-FILE = "soc file"
 _CUT_BYTES = 8 << 20
 _FILES = 200
-_BASE = ("@timestamp",)
+_OUTLINES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A file that may hold answers; `rows` are the half-open row ranges that may (None: all)."""
+    """A file that may hold answers; `rows` are the half-open row ranges that may (None: all).
+
+    `kv` says whether a field that is asked for may stand in its `kv` column (reading that is slow).
+    """
 
     segment: SegmentRow
     rows: tuple[tuple[int, int], ...] | None = None
+    kv: bool = True
+
+
+class Indexes:
+    """The token indexes of segments; what is not the words themselves is remembered."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._outlines: dict[str, tuple[tokens.Group, ...] | None] = {}
+
+    def groups(self, segment: SegmentRow, *, bits: bool) -> tuple[tokens.Group, ...] | None:
+        """A segment's row groups, with their words if `bits`; None if there is no index or it does not fit."""
+        if not segment.tokens:
+            return None
+        if not bits and segment.id in self._outlines:
+            return self._outlines[segment.id]
+        try:
+            found: tuple[tokens.Group, ...] | None = tuple(tokens.groups(self._data / segment.tokens))
+        except (OSError, DamagedError):
+            found = None
+        if found is not None and sum(group.rows for group in found) != segment.rows:
+            found = None
+        if len(self._outlines) >= _OUTLINES:
+            self._outlines.clear()
+        self._outlines[segment.id] = None if found is None else tuple(replace(group, body=b"") for group in found)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +85,27 @@ class Source:
     tables: dict[str, pa.Table] = field(default_factory=dict)
 
 
-def select(segments: Sequence[SegmentRow], root: Clause, within: TimeRange, data: Path) -> list[Part]:
-    """The files, and where known the row groups, that may hold what is asked for. Token indexes that cannot be read rule nothing out."""
+def select(segments: Sequence[SegmentRow], root: Clause, within: TimeRange, indexes: Indexes, also: frozenset[str] = frozenset()) -> list[Part]:
+    """The files, and where known the row groups, that may hold what is asked for; `also` are fields asked for beside `root`'s.
+
+    Token indexes that cannot be read rule nothing out.
+    """
     found: list[Part] = []
+    bits = _wants_words(root)
+    asked = {field_of(name) for name in needed(root)} - {KV} | also
     for segment in segments:
         if (within.start is not None and segment.max_time < within.start) or (within.end is not None and segment.min_time >= within.end):
             continue
         if not may_hold(root, segment, None):
             continue
-        part = Part(segment)
-        if segment.tokens and _wants_words(root):
-            ranges = _ranges(root, segment, data / segment.tokens)
-            if ranges is not None:
-                if not ranges:
-                    continue
-                part = Part(segment, ranges)
-        found.append(part)
+        loose = KV in segment.columns
+        groups = indexes.groups(segment, bits=bits) if bits or loose else None
+        if groups is None:
+            found.append(Part(segment, None, loose))
+            continue
+        rows = _ranges(root, segment, groups)
+        if rows != ():
+            found.append(Part(segment, rows, loose and any(group.names is None or not asked.isdisjoint(group.names) for group in groups)))
     return found
 
 
@@ -92,12 +122,27 @@ def may_hold(clause: Clause, segment: SegmentRow, group: tokens.Group | None) ->
             known = _PARTITION[name](segment)
             event: Event = {name: known} if known else {}
             return matches(Query("", clause), event)
+        case Exists(name) | Term(name, _) | Between(name, _, _) | Addresses(name, _, _, _, _) if _absent(name, segment, group):
+            return isinstance(clause, Term) and not _absent(name + SUFFIX, segment, group)
         case Between(name, low, high) if name in ("@timestamp", "event.ingested"):
             first, last = ((segment.min_time, segment.max_time) if name == "@timestamp" else (segment.min_ingested, segment.max_ingested))
             return (low is None or last >= low) and (high is None or first <= high)
-        case Phrase(fields, _) if group is not None and TEXT_FIELDS.issuperset(fields):
+        case Phrase(fields, _) if group is not None and group.body and TEXT_FIELDS.issuperset(fields):
             return group.may_contain(_whole_words(clause))
     return True
+
+
+def _absent(name: str, segment: SegmentRow, group: tokens.Group | None) -> bool:
+    """Whether no event there can have the field."""
+    columns = _set(segment.columns)
+    if name in columns or name + "[]" in columns:
+        return False
+    return KV not in columns or (group is not None and group.names is not None and name not in group.names)
+
+
+@lru_cache(256)
+def _set(names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(names)
 
 
 _PARTITION = {
@@ -134,17 +179,11 @@ def _whole_words(phrase: Phrase) -> list[int]:
     return tokens.hashes(found)
 
 
-def _ranges(root: Clause, segment: SegmentRow, path: Path) -> tuple[tuple[int, int], ...] | None:
-    """Row ranges of the row groups that may hold the words; None where the index cannot say."""
-    try:
-        found = tokens.groups(path)
-    except (OSError, DamagedError):
-        return None
-    if sum(group.rows for group in found) != segment.rows:
-        return None
+def _ranges(root: Clause, segment: SegmentRow, groups: Sequence[tokens.Group]) -> tuple[tuple[int, int], ...] | None:
+    """Row ranges of the row groups that may hold an answer; None for all of them."""
     ranges: list[tuple[int, int]] = []
     at = 0
-    for group in found:
+    for group in groups:
         if may_hold(root, segment, group):
             if ranges and ranges[-1][1] == at:
                 ranges[-1] = (ranges[-1][0], at + group.rows)
@@ -186,15 +225,17 @@ def sources(parts: Sequence[Part], wanted: frozenset[str], data: Path) -> Iterat
     for part in parts:
         if not _loaded(part.segment):
             alone = part.rows is not None or _collides(part.segment)
-            key: object = part.segment.id if alone else wanted.intersection(part.segment.columns)
+            key: object = part.segment.id if alone else (wanted.intersection(part.segment.columns), part.kv)
             alike.setdefault(key, []).append(part)
     for group in alike.values():
         paths = [str(data / part.segment.path) for part in group]
-        columns = wanted.intersection(group[0].segment.columns)
+        columns = wanted.intersection(group[0].segment.columns) - ({KV} if not group[0].kv else set())
         alias, names = "", {name: quoted(name) for name in columns}
         if _collides(group[0].segment):
             names = {name: f"c{i}" for i, name in enumerate(group[0].segment.columns) if name in columns}
             alias = f" AS file({', '.join(f'c{i}' for i in range(len(group[0].segment.columns)))})"
+        if KV in names:
+            names[KV] = f"map_entries({names[KV]})"
         yield Source(f"read_parquet(?, file_row_number=true){alias}", [paths], names, tuple(group), "file_index", "file_row_number")
 
 
@@ -204,16 +245,27 @@ def _collides(segment: SegmentRow) -> bool:
 
 
 def _cut_source(cuts: tuple[Part, ...], wanted: frozenset[str], data: Path) -> Source:
-    names = sorted(wanted.intersection(*[frozenset().union(*(part.segment.columns for part in cuts))]))
+    names = sorted(wanted.intersection(name for part in cuts for name in part.segment.columns))
     schema = pa.schema([(name, arrow_type(name)) for name in names])
     tables = []
     for number, part in enumerate(cuts):
         table = _read_cut(data / part.segment.path, names)
         arrays = [table.column(n) if n in table.schema.names else pa.nulls(table.num_rows, schema.field(n).type) for n in names]
+        arrays = [_entries(array) if name == KV else array for name, array in zip(names, arrays, strict=True)]
         height = table.num_rows if names else part.segment.rows
         tables.append(pa.table([*arrays, np.full(height, number, dtype=np.int64), np.arange(height)],
                                names=[*(f"c{i}" for i in range(len(names))), "f", "r"]))
     return Source("cuts", [], {name: f"c{i}" for i, name in enumerate(names)}, cuts, "f", "r", {"cuts": pa.concat_tables(tables)})
+
+
+def _entries(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray:
+    """`kv` as a list of structs: DuckDB refuses maps that name a key twice."""
+    kind = pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    return pa.chunked_array([
+        pa.ListArray.from_arrays(chunk.offsets, pa.StructArray.from_arrays([chunk.keys, chunk.items], names=["key", "value"]), type=kind,
+                                 mask=chunk.is_null() if chunk.null_count else None)
+        for chunk in chunks], kind)
 
 
 def _read_cut(path: Path, names: Sequence[str] | None) -> pa.Table:

@@ -67,7 +67,7 @@ def needed(clause: Clause) -> set[str]:
 
 
 def condition(clause: Clause, columns: Mapping[str, str]) -> Condition:
-    """The condition of a clause over a file with these columns (name -> SQL identifier).
+    """The condition of a clause over a file with these columns (name -> SQL; `kv` as a list of key and value).
 
     What no column of the file can meet is FALSE without looking at it.
     """
@@ -121,7 +121,7 @@ class _Compiler:
         parts = [f"{self._columns[column]} IS NOT NULL" for column in (name, name + "[]") if column in self._columns]
         values: list[object] = []
         if KV in self._columns and kind_of(name) == "keyword":
-            parts.append(f"list_contains(map_keys({self._columns[KV]}), ?)")
+            parts.append(f"len(list_filter({self._columns[KV]}, lambda entry: entry.key = ?)) > 0")
             values.append(name)
         return Condition(f"({' OR '.join(parts)})", values) if parts else Condition(FALSE)
 
@@ -138,11 +138,15 @@ class _Compiler:
         def test(value: str) -> Condition:
             return _phrase(pattern, f"lower({value})")
 
+        have = self._columns
+        twin_column = name + SUFFIX
+        if twin_column in have and not have.keys() & {KV, name + "[]", twin_column + "[]"}:
+            return test(f"coalesce({have[twin_column]}, {have[name]})" if name in have else have[twin_column])
         twin, plain = self._each(name + SUFFIX, test, text=True), self._each(name, test, text=True)
         if twin.sql == FALSE:
             return plain
         here = self._exists(name + SUFFIX)
-        return Condition(f"(({twin.sql}) OR (NOT {here.sql} AND ({plain.sql})))", [*twin.values, *here.values, *plain.values])
+        return Condition(f"(({twin.sql}) OR ({here.sql} IS NOT TRUE AND ({plain.sql})))", [*twin.values, *here.values, *plain.values])
 
     def _between(self, name: str, low: float | None, high: float | None) -> Condition:
         kind = kind_of(name)
@@ -179,10 +183,8 @@ class _Compiler:
         if KV in self._columns and kind_of(name) == "keyword":
             made = test("entry.value")
             if made.sql != FALSE:
-                kv = self._columns[KV]
-                sql = (f"(list_contains(map_keys({kv}), ?) AND len(list_filter(map_entries({kv}), "
-                       f"lambda entry: entry.key = ? AND ({made.sql}))) > 0)")
-                found.append(Condition(sql, [name, name, *made.values]))
+                sql = f"(len(list_filter({self._columns[KV]}, lambda entry: entry.key = ? AND ({made.sql}))) > 0)"
+                found.append(Condition(sql, [name, *made.values]))
         return _joined("OR", found, FALSE, TRUE)
 
 

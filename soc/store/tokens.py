@@ -1,8 +1,9 @@
-"""The token index: for each row group of a segment a Bloom filter of the folded words of its texts.
+"""The token index: for each row group of a segment a Bloom filter of the folded words of its texts, and its `kv` fields.
 
-Built by the compactor, read by searches to leave out row groups that cannot hold a word. One row group's index is
-magic, rows, filter bits and probes (struct `_HEAD`), then the bits; a segment's `.tok` file holds them one behind the
-other, each behind its length (u32 LE). Never says no to a word of three or more characters that is there.
+Built by the compactor, read by searches to leave out row groups that cannot hold a word or a field. One row group's
+index is magic, rows, filter bits, probes and bytes of names (struct `_HEAD`), the names (JSON), the bits; a segment's
+`.tok` file holds them one behind the other, each behind its length (u32 LE). Never says no to a word of three or more
+characters that is there.
 """
 from __future__ import annotations
 
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from soc.errors import DamagedError
+from soc.store.columns import KV
 from soc.store.fold import SUFFIX, lower
 from soc.store.query_tree import FREE_TEXT
 
@@ -25,10 +28,11 @@ __all__ = ["SHORTEST", "Group", "build", "groups", "groups_in", "hashes", "may_c
 SHORTEST = 3
 """Shorter words are in no index and rule nothing out."""
 
-_HEAD = struct.Struct("<4sIII")
+_HEAD = struct.Struct("<4sIIII")
 _MAGIC = b"tok1"
 _BITS_PER_WORD = 10
 _PROBES = 5
+_MOST_NAMES = 2000
 _BLOCK = 1 << 20
 _MARKS = (',"', "\\", "\n", " ")
 _WORD = re.compile(rf"\w{{{SHORTEST},}}")
@@ -41,9 +45,10 @@ _INVERSE = pow(_PRIME, -1, 1 << 64)
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One row group's filter and how many rows it stands for."""
+    """One row group's filter, how many rows it stands for, and the fields in its `kv` (None: too many to list)."""
 
     rows: int
+    names: frozenset[str] | None
     bits: int
     probes: int
     body: memoryview | bytes
@@ -72,7 +77,8 @@ def build(table: pa.Table) -> bytes:
         for _ in range(_PROBES):
             flags[at % np.uint64(bits)] = True
             at += step
-    return _HEAD.pack(_MAGIC, table.num_rows, bits, _PROBES) + np.packbits(flags, bitorder="little").tobytes()
+    names = orjson.dumps(_names(table))
+    return _HEAD.pack(_MAGIC, table.num_rows, bits, _PROBES, len(names)) + names + np.packbits(flags, bitorder="little").tobytes()
 
 
 def hashes(words: Iterable[str]) -> list[int]:
@@ -110,10 +116,23 @@ def groups_in(data: bytes) -> list[Group]:
 def _group(view: memoryview) -> Group:
     if len(view) < _HEAD.size:
         raise DamagedError("a token index is cut short")
-    magic, rows, bits, probes = _HEAD.unpack_from(view)
-    if magic != _MAGIC or bits % 8 or len(view) != _HEAD.size + bits // 8:
+    magic, rows, bits, probes, size = _HEAD.unpack_from(view)
+    if magic != _MAGIC or bits % 8 or len(view) != _HEAD.size + size + bits // 8:
         raise DamagedError("this is no token index")
-    return Group(rows, bits, probes, view[_HEAD.size:])
+    try:
+        names = orjson.loads(view[_HEAD.size:_HEAD.size + size])
+    except orjson.JSONDecodeError:
+        raise DamagedError("this is no token index") from None
+    return Group(rows, None if names is None else frozenset(names), bits, probes, view[_HEAD.size + size:])
+
+
+def _names(table: pa.Table) -> list[str] | None:
+    if KV not in table.schema.names:
+        return []
+    names: set[str] = set()
+    for chunk in table.column(KV).chunks:
+        names.update(pc.unique(chunk.keys).to_pylist())
+    return sorted(names) if len(names) <= _MOST_NAMES else None
 
 
 def _texts(table: pa.Table) -> pa.ChunkedArray:
@@ -124,8 +143,8 @@ def _texts(table: pa.Table) -> pa.ChunkedArray:
         for plain, twin in ((name, name + SUFFIX), (name + "[]", name + SUFFIX + "[]")):
             found = [_flat(table.column(n)) for n in (twin, plain) if n in names]
             columns += [pc.coalesce(*found)] if len(found) == 2 and not plain.endswith("[]") else found
-    if "kv" in names:
-        entries = [pc.map_lookup(table.column("kv").combine_chunks(), name, "all") for name in (*FREE_TEXT, *(f + SUFFIX for f in FREE_TEXT))]
+    if KV in names:
+        entries = [pc.map_lookup(table.column(KV).combine_chunks(), name, "all") for name in (*FREE_TEXT, *(f + SUFFIX for f in FREE_TEXT))]
         columns += [_flat(pa.chunked_array([entry])) for entry in entries]
     for mark in _MARKS:
         split = [pc.list_flatten(pc.split_pattern(chunk, mark)) for column in columns for chunk in column.chunks if len(chunk)]
