@@ -5,6 +5,7 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -18,21 +19,34 @@ SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py
 BY_OTHERS = {"httptools", "psycopg", "python-multipart", "tzdata"}
 """Loaded by another package rather than imported here: an HTTP parser, a dialect, a form parser, zone files."""
 
+HOMES = {
+    "ahocorasick_rs": "soc/detect/engine/", "argon2": "soc/access/passwords.py", "duckdb": "soc/store/embedded_engine.py",
+    "evtx": "collectors/evtx.py", "fastapi": "soc/console/", "jinja2": "soc/console/pages/", "lark": "soc/store/query",
+    "msgspec": "soc/detect/", "pydantic": "soc/console/", "re2": "soc/detect/engine/", "sigma": "soc/detect/",
+    "typer": "soc/c", "rich": "soc/commands/",
+}
+"""Where a package is at home; nothing else imports it."""
+
 
 def declared() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return {re.split(r"[^a-zA-Z0-9_-]", text)[0].lower().replace("_", "-") for text in project["dependencies"]}
 
 
-def imported() -> set[str]:
+@cache
+def imported_by(path: Path) -> set[str]:
+    """The top-level packages that a file imports anywhere in it."""
     tops: set[str] = set()
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                tops |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                tops.add((node.module or "").split(".")[0])
-    return tops - set(sys.stdlib_module_names) - set(PACKAGES)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            tops |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            tops.add((node.module or "").split(".")[0])
+    return tops
+
+
+def imported() -> set[str]:
+    return set().union(*map(imported_by, SOURCES)) - set(sys.stdlib_module_names) - set(PACKAGES)
 
 
 def test_every_import_is_declared_and_every_declaration_imported() -> None:
@@ -40,6 +54,13 @@ def test_every_import_is_declared_and_every_declaration_imported() -> None:
     found = {min(homes.get(top, [top]), key=len).lower().replace("_", "-") for top in imported()}
     assert found - declared() == set()
     assert declared() - found - BY_OTHERS == set()
+
+
+@pytest.mark.parametrize(("module", "home"), sorted(HOMES.items()))
+def test_a_package_stays_in_its_home(module: str, home: str) -> None:
+    users = {path.relative_to(ROOT).as_posix() for path in SOURCES if module in imported_by(path)}
+    assert users
+    assert {path for path in users if not path.startswith(home)} == set()
 
 
 @pytest.mark.parametrize(("section", "key"), [(section, key) for section, key, _ in settings()])
