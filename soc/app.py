@@ -21,7 +21,7 @@ from typing import Any
 from soc.config import Config
 from soc.event import Lane
 from soc.folder import DataFolder
-from soc.supervisor import Supervisor, die_with_parent, hold_role, write_note
+from soc.supervisor import Supervisor, die_with_parent, give_back_memory, hold_role, write_note
 
 __all__ = ["ROLES", "arguments", "main", "open_databases", "prepare", "reconcile", "running_centre"]
 
@@ -125,11 +125,15 @@ def run_normaliser(role: Role) -> None:
     keeper = threading.Thread(target=_keep_store, args=(role,), name="compactor", daemon=True)
     keeper.start()
     fault = ""
+    worked = False
     while not role.stopping.is_set():
         began = time.monotonic()
         try:
             took = normaliser.step(now_micros)
             fault = ""
+            if worked and not took:
+                give_back_memory()
+            worked = took > 0
         except StoreError as error:  # a full disk, a failing one: nothing is lost, the journal keeps it; say so and try again
             took, fault = 0, str(error)
         role.beat(events=normaliser.events, fault=fault)
@@ -159,6 +163,8 @@ def _keep_store(role: Role) -> None:
         busy = 0
         try:
             busy = compactor.step(now_micros())
+            if busy:
+                give_back_memory()
             if time.monotonic() - swept > 10:
                 swept = time.monotonic()
                 compactor.sweep(now_micros())

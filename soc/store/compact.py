@@ -38,7 +38,7 @@ class CompactionLimits:
 
     cut_age: int = MINUTE
     hour_age: int = HOUR
-    group_rows: int = 16_384
+    group_rows: int = 12288
     file_rows: int = 1_000_000
     enough: int = 200_000
     many: int = 64
@@ -261,7 +261,7 @@ def _writing(schema: pa.Schema) -> dict[str, object]:
         "use_dictionary": [n for n in names if n not in plain and not n.endswith("[]")],
         "column_encoding": {n: "DELTA_BINARY_PACKED" for n in _DELTA if n in names},
         "data_page_size": 8 << 20,
-        "dictionary_pagesize_limit": 4 << 20,
+        "dictionary_pagesize_limit": 1 << 20,
         "write_page_checksum": True,
         "store_schema": True,
     }
