@@ -30,7 +30,7 @@ from soc.ingest.request import GatewayLimits, number, stream_name, text, time_of
 __all__ = ["Audit", "connect_local", "create_local", "listen_local", "peer_uid"]
 
 Audit = Callable[[int, str, Mapping[str, str]], None]
-"""(uid of the local user, action, facts): called in a thread, once for each import that begins and each that is forgotten."""
+"""(uid of the local user, action, facts): called in a thread, once for each import that begins, is forgotten or replayed."""
 
 _LONGEST_PATH = 100  # of the 108 bytes that a socket's address holds
 _REMEMBERED = 1000
@@ -44,7 +44,7 @@ def create_local(
     """The local receiver as an ASGI app; `scope["soc.uid"]` must hold the peer's uid. `timezone` is the default zone."""
     accounting = accounting or Accounting(clock, node)
     front = Front(intake, limits=limits, clock=clock, accounting=accounting, gate=gate or LaneGate(), stored=stored)
-    begun: dict[str, None] = {}
+    begun: dict[tuple[str, str], None] = {}
 
     async def batches(request: Request) -> Response:
         """Numbered batches of an import, under whatever name the local user says."""
@@ -55,10 +55,11 @@ def create_local(
         lane = _lane(headers)
         sample = make(first, said)
         request.scope["soc.source"] = sample.source
-        if sample.import_id not in begun:
-            await asyncio.to_thread(audit, _uid(request), "import.receive", {
+        action = "deadletters.replay" if sample.replay else "import.receive"
+        if (action, sample.import_id) not in begun:
+            await asyncio.to_thread(audit, _uid(request), action, {
                 "import": sample.import_id, "agency": sample.agency, "origin": sample.origin.value, "source": sample.source})
-            begun[sample.import_id] = None
+            begun[action, sample.import_id] = None
             if len(begun) > _REMEMBERED:
                 del begun[next(iter(begun))]
         return await front.take(request, lane, said=said, first=first, sized=True, name=name, context=make)
@@ -79,7 +80,7 @@ def create_local(
             await intake.forget_import(wanted)
         except StoreError as fault:
             raise Refusal(503, "store", fault.message, fault.remedy, retry=5) from fault
-        begun.pop(wanted, None)
+        begun.pop(("import.receive", wanted), None)
         return _json({"import": wanted, "forgotten": True})
 
     async def health(request: Request) -> Response:
@@ -165,13 +166,14 @@ def _context(front: Front, headers: Headers, stream: str, timezone: str) -> Numb
     source, agency = word(headers, "Soc-Source", "import"), word(headers, "Soc-Agency", UNASSIGNED)
     form, retention = word(headers, "Soc-Format", "auto"), word(headers, "Soc-Retention", "default")
     path, read_in = text(headers, "Soc-Path"), zone(headers, "Soc-Timezone", timezone)
+    peer = text(headers, "Soc-Peer", 200)
     replay = number(headers, "Soc-Replay", 0)  # the dead letter that this record is, read again
 
     def make(first: int, count: int) -> FrameContext:
         return FrameContext(
             source=source, stream=stream, first=first, count=count, read_at=read_at, ingested=now, agency=agency, origin=origin,
             import_id=import_id, replay=replay, format=form, timezone=read_in, year=year or None, path=path, file_time=file_time,
-            epoch=epoch, retention=retention)
+            epoch=epoch, retention=retention, peer=peer)
     return make
 
 

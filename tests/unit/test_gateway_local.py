@@ -57,6 +57,15 @@ def test_an_import_that_is_forgotten_can_come_again(gateway: Any) -> None:
     assert [action for _, action, _ in gateway.audited] == ["import.receive", "import.forget", "import.receive"]
 
 
+def test_a_dead_letter_is_read_again_though_its_number_was_received(gateway: Any) -> None:
+    with gateway.local_client() as client:
+        client.post(PATH, content=b"x\n", headers=SAID)
+        again = client.post(PATH, content=b"x\n", headers={**SAID, "soc-replay": "7", "soc-peer": "10.0.0.1"})
+    assert (again.status_code, again.json()["duplicate"]) == (200, False)
+    assert [(batch.context.replay, batch.context.peer) for _, batch in gateway.intake.kept] == [(0, ""), (7, "10.0.0.1")]
+    assert [action for _, action, _ in gateway.audited] == ["import.receive", "deadletters.replay"]
+
+
 @pytest.mark.parametrize("wrong", [
     {"soc-import": ""}, {"soc-origin": "mars"}, {"soc-lane": "fast"}, {"soc-year": "1200"}, {"soc-timezone": "Asia/Nowhere"},
     {"soc-agency": "a/b"}, {"soc-path": "x" * 5000},
