@@ -20,7 +20,7 @@ from soc.store.deadletters import DeadLetter, DeadLetters
 
 __all__ = ["Replayer", "app", "replay_letters"]
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Records that could not be parsed.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", help="Records that could not be parsed.")
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Number = Annotated[int, typer.Argument(metavar="ID", help="The dead letter's number.")]
@@ -73,7 +73,7 @@ def show_(
 @app.command("replay")
 def replay(
     ctx: typer.Context,
-    numbers: Annotated[list[int] | None, typer.Argument(metavar="[ID...]", help="The dead letters' numbers.")] = None,
+    numbers: Annotated[list[int] | None, typer.Argument(metavar="ID", help="The dead letters' numbers.")] = None,
     reason: Annotated[str, typer.Option("--reason", help="All with this reason.")] = "",
     source: Annotated[str, typer.Option("--source", help="All from this source.")] = "",
     import_id: Annotated[str, typer.Option("--import", help="All of this import.")] = "",
@@ -107,7 +107,7 @@ def replay(
 @app.command("discard")
 def discard(
     ctx: typer.Context,
-    numbers: Annotated[list[int], typer.Argument(metavar="ID...", help="The dead letters' numbers.")],
+    numbers: Annotated[list[int], typer.Argument(metavar="ID", help="The dead letters' numbers.")],
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the audit.")],
 ) -> None:
     """Give dead letters up: they stay on record but are listed no more."""

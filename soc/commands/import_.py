@@ -41,7 +41,8 @@ class DefaultGroup(TyperGroup):
 
 
 app = typer.Typer(
-    cls=DefaultGroup, no_args_is_help=True, rich_markup_mode="rich",
+    cls=DefaultGroup, subcommand_metavar="PATH... | COMMAND [ARGS]...", no_args_is_help=True, add_completion=False,
+    rich_markup_mode="rich",
     help="Bring log files in: [bold]soc import PATH...[/] (the same as `soc import files`, whose --help shows the options).",
 )
 
@@ -52,7 +53,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def files(
     ctx: typer.Context,
     paths: Annotated[list[str], typer.Argument(
-        metavar="PATH...", help="Files (.evtx .jsonl .ndjson .json .log .raw and others named directly), archives "
+        metavar="PATH", help="Files (.evtx .jsonl .ndjson .json .log .raw and others named directly), archives "
         "(.zip .tar .tar.gz ...), compressed files (.gz .zst .bz2 .xz), folders, or - for standard input.")],
     agency: Annotated[str, typer.Option("--agency", help="The agency that the records belong to.")] = UNASSIGNED,
     format: Annotated[str, typer.Option("--format", help="Read every record with this parser.")] = "auto",
