@@ -124,7 +124,7 @@ def _text(value: object) -> str:
 def _spill(columns: dict[str, _Column], height: int, keep: int) -> list[list[tuple[str, str]] | None]:
     """Move the rarest untyped columns out of `columns` into kv rows, leaving `keep` of them."""
     counted = sorted(
-        (name for name in columns if kind_of(field_of(name)) == "keyword" and not name.startswith(("soc.", "event."))),
+        (name for name in columns if kind_of(field_of(name)) == "keyword" and not name.startswith(("soc.", "event.", "organization.", "host."))),
         key=lambda name: (len(columns[name].values), name),
     )
     rows: list[list[tuple[str, str]] | None] = [None] * height

@@ -48,12 +48,10 @@ class Watchdog:
             quiet = 0
             while quiet < _LINGER:
                 now = time.monotonic()
-                for key, session in list(self._watched.items()):
-                    if session.ends <= now:
-                        del self._watched[key]
-                        session.interrupt()
+                for key in [key for key, session in self._watched.items() if session.ends <= now]:
+                    self._watched.pop(key).interrupt()
                 quiet = 0 if self._watched else quiet + 1
-                self._changed.wait(max(0.01, min((s.ends for s in self._watched.values()), default=now + 1.0) - now))
+                self._changed.wait(max(0.01, min((session.ends for session in self._watched.values()), default=now + 1.0) - now))
             self._thread = None
 
 
