@@ -36,8 +36,8 @@ def raised(soc, tmp_path):
     matches = [
         Match(rule_id=f"r{n % 2}", rule_version="v", title="<b>Title</b> [red]", level=("high", "low")[n % 2], tags=(),
               event_id=f"{n:012x}-00000000000000aa-{n:x}", event_time=BASE + n, event={"host.name": f"pc{n}"},
-              position=Position(Lane.BULK, n), agency="north", origin=Origin.IMPORT, import_id="i1", entity=f"pc{n}", entity_kind="host",
-              atoms=(Atom("Image", "endswith", "\\cmd.exe"),))
+              position=Position(Lane.BULK, n), agency="north", origin=Origin.IMPORT, import_id="i1", entity=f"pc{n}",
+              entity_kind="host", atoms=(Atom("Image", "endswith", "\\cmd.exe"),))
         for n in range(4)
     ]
     with database.write() as connection:
@@ -53,7 +53,8 @@ def test_alerts_are_listed_with_filters_and_limit(soc, raised):
     assert alerts[3]["first_seen"] == "2023-11-14T22:13:20Z"
     assert len(json.loads(soc("alerts", "list", "--json", "--limit", "1").stdout)) == 1
     for words, count in ((("--rule", "r1"), 2), (("--level", "high"), 2), (("--import", "i1"), 4), (("--origin", "live"), 0),
-                         (("--entity", "pc0"), 1), (("--agency", "south"), 0), (("--state", "new"), 4), (("--state", "closed"), 0)):
+                         (("--entity", "pc0"), 1), (("--agency", "south"), 0), (("--state", "new"), 4),
+                         (("--state", "closed"), 0)):
         assert len(json.loads(soc("alerts", "list", "--json", *words).stdout)) == count, words
     assert "<b>Title</b> [red]" in soc("alerts", "list").stdout
 

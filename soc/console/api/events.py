@@ -1,0 +1,87 @@
+"""`/api/v1/events`: search, count, histogram, top values, fields, one event."""
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import Field
+
+from alerts.outputs import event_out, iso
+from soc.access.principal import Principal
+from soc.access.roles import Permission
+from soc.console.callers import requires
+from soc.console.parts import Given
+from soc.console.ranges import JSON, Limit, Span, within
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api/v1/events", tags=["events"])
+
+Reader = Annotated[Principal, Depends(requires(Permission.EVENTS_READ))]
+_QUERY = Field(default="", max_length=10_000, description="Text of the search language; empty is every event.")
+
+
+class Asked(Span):
+    """A search and its span of event times."""
+
+    q: str = _QUERY
+
+
+class Page(Asked):
+    """One page of a search."""
+
+    limit: Limit = 100
+    after: Annotated[str, Field(max_length=1000)] | None = Field(default=None, description="The `next` of the page before.")
+
+
+class Bars(Asked):
+    """A histogram."""
+
+    buckets: Annotated[int, Field(ge=1, le=1000)] = 60
+
+
+class Ranking(Asked):
+    """The most frequent values of a field."""
+
+    field: Annotated[str, Field(min_length=1, max_length=500)]
+    size: Annotated[int, Field(ge=1, le=1000)] = 10
+
+
+@router.get("")
+def search(parts: Given, who: Reader, asked: Annotated[Page, Query()]) -> JSON:
+    """Events, newest first. `damaged` names files that could not be read."""
+    hits = parts.events.search(asked.q, who.scope, within(asked), asked.limit, asked.after)
+    events = [event_out(event) for event in hits.events]
+    return JSON({"events": events, "next": hits.next, "partial": hits.partial, "damaged": list(hits.damaged)})
+
+
+@router.get("/count")
+def count(parts: Given, who: Reader, asked: Annotated[Asked, Query()]) -> JSON:
+    """How many events."""
+    return JSON({"count": parts.events.count(asked.q, who.scope, within(asked))})
+
+
+@router.get("/histogram")
+def histogram(parts: Given, who: Reader, asked: Annotated[Bars, Query()]) -> JSON:
+    """Events over time; `width` is in seconds."""
+    buckets = parts.events.histogram(asked.q, who.scope, within(asked), asked.buckets)
+    return JSON({"buckets": [{"start": iso(one.start), "width": one.width / 1e6, "count": one.count} for one in buckets]})
+
+
+@router.get("/top")
+def top(parts: Given, who: Reader, asked: Annotated[Ranking, Query()]) -> JSON:
+    """The most frequent values of a field, and in how many events each stands."""
+    found = parts.events.top(asked.q, who.scope, within(asked), asked.field, asked.size)
+    return JSON({"values": [{"value": one.value, "count": one.count} for one in found]})
+
+
+@router.get("/fields")
+def fields(parts: Given, who: Reader) -> JSON:
+    """The names of fields there are."""
+    return JSON({"fields": list(parts.events.fields(who.scope))})
+
+
+@router.get("/{event_id}")
+def get(parts: Given, who: Reader, event_id: str) -> JSON:
+    """One event, whole."""
+    return JSON(event_out(parts.events.get(event_id, who.scope)))

@@ -1,0 +1,90 @@
+"""`/api/v1/rules`: list, one with its source, what imports refused, on and off."""
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import Field
+
+from alerts.outputs import iso
+from soc.access.principal import Principal
+from soc.access.roles import Permission
+from soc.console.callers import requires
+from soc.console.parts import Given, Parts
+from soc.console.ranges import JSON, Limit, Strict, Text
+from soc.detect.rulestore import RuleRow
+
+__all__ = ["router", "switch"]
+
+router = APIRouter(prefix="/api/v1/rules", tags=["rules"])
+
+Reader = Annotated[Principal, Depends(requires(Permission.RULES_READ))]
+Writer = Annotated[Principal, Depends(requires(Permission.RULES_WRITE))]
+
+
+class Wanted(Strict):
+    """A list of rules; `text` is looked for in title, id and path."""
+
+    enabled: bool | None = None
+    level: Text = ""
+    product: Text = ""
+    pack: Text = ""
+    text: Text = ""
+    limit: Limit = 100
+    offset: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+
+
+class Refused(Strict):
+    """A list of refused rules."""
+
+    pack: Text = ""
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
+
+
+@router.get("")
+def list_(parts: Given, who: Reader, wanted: Annotated[Wanted, Query()]) -> JSON:
+    """Rules, the worst level first; `total` without the limit."""
+    given = {"enabled": wanted.enabled, "level": wanted.level, "product": wanted.product, "pack": wanted.pack, "text": wanted.text}
+    rules = parts.rules.list(**given, limit=wanted.limit, offset=wanted.offset)  # type: ignore[arg-type]
+    total = parts.rules.count(**given)  # type: ignore[arg-type]
+    return JSON({"rules": [_out(rule) for rule in rules], "total": total})
+
+
+@router.get("/refusals")
+def refusals(parts: Given, who: Reader, wanted: Annotated[Refused, Query()]) -> JSON:
+    """What the last import of each pack refused: file, line, reason."""
+    found = parts.rules.refusals(pack=wanted.pack, limit=wanted.limit)
+    return JSON({"refusals": [asdict(one) | {"at": iso(one.at)} for one in found]})
+
+
+@router.get("/{rule_id}")
+def show(parts: Given, who: Reader, rule_id: str) -> JSON:
+    """One rule with its source text."""
+    rule, source = parts.rules.show(rule_id)
+    return JSON(_out(rule) | {"source": source})
+
+
+@router.post("/{rule_id}/enable")
+def enable(parts: Given, who: Writer, rule_id: str) -> JSON:
+    """Switch a rule on; `changed` tells whether it was off."""
+    return JSON({"changed": switch(parts, who, rule_id, True)})
+
+
+@router.post("/{rule_id}/disable")
+def disable(parts: Given, who: Writer, rule_id: str) -> JSON:
+    """Switch a rule off."""
+    return JSON({"changed": switch(parts, who, rule_id, False)})
+
+
+def switch(parts: Parts, who: Principal, rule_id: str, on: bool) -> bool:
+    """Switch a rule and audit it; whether it was otherwise before. Raises NotFoundError, RuleError."""
+    now = parts.now()
+    changed = bool(parts.rules.enable([rule_id], now) if on else parts.rules.disable([rule_id], now))
+    if changed:
+        parts.audit.record(who.actor, "rules.enable" if on else "rules.disable", rule_id, now=now)
+    return changed
+
+
+def _out(rule: RuleRow) -> dict[str, Any]:
+    return asdict(rule) | {"imported": iso(rule.imported), "can_fire": rule.can_fire}

@@ -1,0 +1,92 @@
+"""The outermost layer of the console: a cap on what comes in, headers on whatever goes out, and the last resort."""
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from soc.console.problems import problem
+
+__all__ = ["CSP", "Guard"]
+
+_log = logging.getLogger(__name__)
+
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+_App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
+
+CSP = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "
+    "connect-src 'self'"
+)
+
+_HEADERS = {
+    "content-security-policy": CSP,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cache-control": "no-store",
+}
+
+
+class _TooLarge(Exception):
+    """A body went over the cap while it was read."""
+
+
+class Guard:
+    """Wraps the application. Bodies over `max_body` bytes are answered with 413; what fails unforeseen with 500, and logged."""
+
+    def __init__(self, app: _App, *, secure: bool, max_body: int = 1 << 20) -> None:
+        self._app, self._max_body = app, max_body
+        self._headers = dict(_HEADERS)
+        if secure:
+            self._headers["strict-transport-security"] = "max-age=31536000"
+
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        """One connection, as ASGI has it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+        taken = 0
+
+        async def out(message: _Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                given = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(
+                    (name.encode(), value.encode()) for name, value in self._headers.items() if name.encode() not in given)]
+            await send(message)
+
+        async def bounded() -> _Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._max_body:
+                raise _TooLarge
+            return message
+
+        try:
+            if _length(scope) > self._max_body:
+                raise _TooLarge
+            await self._app(scope, bounded, out)
+        except Exception as fault:  # the edge of the process: the caller gets an answer, the log the reason
+            if not isinstance(fault, _TooLarge):
+                _log.exception("console request failed", extra={"path": scope.get("path", "")[:200]})
+            if started:
+                raise
+            status = 413 if isinstance(fault, _TooLarge) else 500
+            said = "the body is too large" if status == 413 else "something failed here; the log says what"
+            await problem(status, said)(scope, receive, out)
+
+
+def _length(scope: _Message) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0

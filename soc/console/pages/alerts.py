@@ -1,0 +1,97 @@
+"""Alerts as pages: the list, and one with its history, its events and what can be done."""
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from pydantic import Field
+
+from alerts.model import TRANSITIONS, Disposition, State
+from alerts.store import AlertFilters
+from soc.access.principal import Principal
+from soc.access.roles import Permission
+from soc.console.api.alerts import known_user
+from soc.console.callers import requires
+from soc.console.pages.parts import Looks
+from soc.console.pages.render import see
+from soc.console.parts import Given
+from soc.console.ranges import Strict, Text
+from soc.errors import InputRefused
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/alerts", include_in_schema=False)
+
+Reader = Annotated[Principal, Depends(requires(Permission.ALERTS_READ))]
+Writer = Annotated[Principal, Depends(requires(Permission.ALERTS_WRITE))]
+LEVELS = ("critical", "high", "medium", "low", "informational")
+_PAGE = 50
+
+
+class Wanted(Strict):
+    """The filter form: empty fields do not narrow; without a state, what is not closed."""
+
+    state: Annotated[str, Field(max_length=20)] = "open"
+    level: Text = ""
+    rule_id: Text = ""
+    entity: Text = ""
+    agency: Text = ""
+    import_id: Text = ""
+    after: Annotated[str, Field(max_length=200)] = ""
+
+    def filters(self) -> AlertFilters:
+        """The same, as the store has it."""
+        states = {"": None, "open": [state.value for state in State if state is not State.CLOSED]}
+        return AlertFilters(
+            state=states.get(self.state, [self.state]), level=[self.level] if self.level else None, rule_id=self.rule_id or None,
+            entity=self.entity or None, agency=self.agency or None, import_id=self.import_id or None)
+
+
+class Work(Strict):
+    """What a person does to an alert; `do` says what."""
+
+    csrf: Text = ""
+    do: Annotated[str, Field(max_length=20)]
+    to: State | None = None
+    disposition: Disposition | None = None
+    text: Annotated[str, Field(max_length=10_000)] = ""
+
+
+@router.get("")
+def list_(parts: Given, looks: Looks, request: Request, who: Reader, wanted: Annotated[Wanted, Query()]) -> Response:
+    """The list."""
+    page = parts.alerts.list(who.scope, wanted.filters(), _PAGE, wanted.after or None)
+    total = parts.alerts.count(who.scope, wanted.filters())
+    following = wanted.model_dump() | {"after": page.next} if page.next else {}
+    return looks.page(
+        request, "alerts.html", who, alerts=page.alerts, total=total, wanted=wanted, following=following, states=list(State),
+        levels=LEVELS)
+
+
+@router.get("/{alert_id}")
+def show(parts: Given, looks: Looks, request: Request, who: Reader, alert_id: str) -> Response:
+    """One alert."""
+    alert = parts.alerts.get(who.scope, alert_id)
+    return looks.page(
+        request, "alert.html", who, alert=alert, history=parts.alerts.history(who.scope, alert.id),
+        evidence=parts.alerts.evidence(who.scope, alert.id), dispositions=list(Disposition),
+        ways=sorted(TRANSITIONS[alert.state] - {State.CLOSED}), may_close=State.CLOSED in TRANSITIONS[alert.state],
+        may_write=who.may(Permission.ALERTS_WRITE))
+
+
+@router.post("/{alert_id}")
+def work(parts: Given, who: Writer, alert_id: str, form: Annotated[Work, Form()]) -> Response:
+    """Do it, and see the alert again."""
+    store, now = parts.alerts, parts.now()
+    if form.do == "transition" and form.to is not None:
+        alert = store.transition(
+            who.scope, alert_id, form.to, actor=who.actor, now=now, disposition=form.disposition or "", reason=form.text)
+    elif form.do == "assign":
+        alert = store.assign(who.scope, alert_id, known_user(parts, form.text.strip()), actor=who.actor, now=now)
+    elif form.do == "comment":
+        alert = store.comment(who.scope, alert_id, form.text, actor=who.actor, now=now)
+    elif form.do in ("escalate", "calm"):
+        alert = store.escalate(who.scope, alert_id, form.do == "escalate", actor=who.actor, now=now)
+    else:
+        raise InputRefused("an alert can be moved, assigned, escalated or commented on")
+    return see(f"/alerts/{alert.id}")

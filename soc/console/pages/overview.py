@@ -1,0 +1,44 @@
+"""The first page: is the centre well, and what did the rules find last; and the list of the API's routes."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from alerts.model import State
+from alerts.store import AlertFilters
+from soc.access.principal import Principal
+from soc.access.roles import Permission
+from soc.console.callers import requires
+from soc.console.pages.parts import Looks
+from soc.console.parts import Given
+
+__all__ = ["router"]
+
+router = APIRouter(include_in_schema=False)
+
+Reader = Annotated[Principal, Depends(requires(Permission.ALERTS_READ))]
+Self = Annotated[Principal, Depends(requires(Permission.ACCOUNT_OWN))]
+
+
+@router.get("/")
+def overview(parts: Given, looks: Looks, request: Request, who: Reader) -> Response:
+    """Health, counts and the newest open alerts."""
+    health: Mapping[str, Any] | None = parts.health() if who.may(Permission.HEALTH_READ) else None
+    still_open = AlertFilters(state=[state.value for state in State if state is not State.CLOSED])
+    newest = parts.alerts.list(who.scope, still_open, 20).alerts
+    return looks.page(request, "overview.html", who, health=health, counts=parts.alerts.counts(who.scope), alerts=newest)
+
+
+@router.get("/api")
+def reference(looks: Looks, request: Request, who: Self) -> Response:
+    """The API's routes, from its OpenAPI document."""
+    document = request.app.openapi()
+    routes = [
+        {"method": method.upper(), "path": path, "summary": operation.get("description", operation.get("summary", "")),
+         "tag": (operation.get("tags") or [""])[0],
+         "parameters": [parameter["name"] for parameter in operation.get("parameters", [])]}
+        for path, operations in document["paths"].items() for method, operation in operations.items()
+    ]
+    return looks.page(request, "reference.html", who, routes=routes)

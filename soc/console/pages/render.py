@@ -1,0 +1,100 @@
+"""Templates into pages. Everything is escaped; controls and direction marks of events are shown, never acted on."""
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from soc.access.principal import Principal
+from soc.access.roles import Permission
+from soc.console.language import LANGUAGES, load_messages, translator
+from soc.console.parts import Parts
+from soc.event import from_micros
+
+__all__ = ["LANGUAGE_COOKIE", "Pages", "inert", "local_path", "see"]
+
+LANGUAGE_COOKIE = "soc_language"
+
+_MENU = (
+    ("/", "menu.overview", Permission.ALERTS_READ), ("/alerts", "menu.alerts", Permission.ALERTS_READ),
+    ("/events", "menu.events", Permission.EVENTS_READ), ("/rules", "menu.rules", Permission.RULES_READ),
+    ("/imports", "menu.imports", Permission.IMPORTS_READ), ("/deadletters", "menu.deadletters", Permission.DEADLETTERS_READ),
+    ("/api", "menu.api", Permission.ACCOUNT_OWN),
+)
+
+
+class Pages:
+    """Renders the templates of this folder for one caller at a time."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._messages = load_messages()
+        self._zone = ZoneInfo(parts.timezone)
+        self._environment = Environment(
+            loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined,
+            trim_blocks=True, lstrip_blocks=True)
+        self._environment.filters |= {"show": inert, "when": self.when, "url": _url}
+
+    def page(
+        self, request: Request, template: str, who: Principal | None = None, *, status: int = 200, **values: object,
+    ) -> Response:
+        """One page in the caller's language."""
+        language = self.language(request)
+        t = translator(self._messages[language])
+        menu = [(path, t(key)) for path, key, permission in _MENU if who is not None and who.may(permission)]
+        text = self._environment.get_template(template).render(
+            t=t, language=language, languages=LANGUAGES, centre=self._parts.name, who=who, menu=menu, path=request.url.path,
+            csrf=getattr(request.state, "csrf", ""), **values)
+        return HTMLResponse(text.encode("utf-8", "replace"), status)
+
+    async def error(self, request: Request, status: int, message: str, remedy: str) -> Response:
+        """What went wrong, as a page; who is not logged in is led to the login."""
+        if status == 401 and request.method == "GET":
+            asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return see("/login", next=asked if asked != "/" else "")
+        who = getattr(request.state, "principal", None)
+        return self.page(request, "error.html", who, status=status, code=status, message=message, remedy=remedy)
+
+    def language(self, request: Request) -> str:
+        """The language that the caller chose, else the centre's."""
+        chosen = request.cookies.get(LANGUAGE_COOKIE, "")
+        return chosen if chosen in LANGUAGES else self._parts.language
+
+    def when(self, micros: object) -> str:
+        """Microseconds UTC as a time of the centre's zone, to the second; what is no time as it is."""
+        if not isinstance(micros, int):
+            return str(micros)
+        try:
+            return from_micros(micros).astimezone(self._zone).strftime("%Y-%m-%d %H:%M:%S %Z")
+        except (OverflowError, ValueError):
+            return str(micros)
+
+
+def inert(value: object) -> str:
+    """Text in which controls, direction marks and lone surrogates are written out; tabs and newlines stay."""
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        c if c in "\t\n" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else f"\\u{ord(c):04x}" for c in text)
+
+
+def see(path: str, **values: str) -> RedirectResponse:
+    """Go and see that page (HTTP 303)."""
+    query = urlencode({name: value for name, value in values.items() if value})
+    return RedirectResponse(f"{path}?{query}" if query else path, 303)
+
+
+def local_path(text: str) -> str:
+    """`text` if it is a path of this console, else "/"."""
+    ours = text.startswith("/") and not text.startswith(("//", "/\\"))
+    return text if ours and text.isascii() and text.isprintable() and len(text) <= 2000 else "/"
+
+
+def _url(text: object) -> str:
+    return quote(str(text).encode("utf-8", "replace"), safe="")

@@ -1,0 +1,54 @@
+"""What the console works with, handed in by the composition root; nothing in here is made by the console itself."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Request
+
+from alerts.store import AlertStore
+from soc.access.agencies import AgencyStore
+from soc.access.audit import Audit
+from soc.access.authentication import Authentication
+from soc.access.setup import Setup
+from soc.access.sources import SourceStore
+from soc.detect.rulestore import RuleStore
+from soc.ingest.imports import ImportStore
+from soc.store.deadletters import DeadLetters
+from soc.store.eventstore import EventStore
+
+__all__ = ["Given", "Parts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """`health` answers as `soc.health.Health.report`; `replay` has these dead letters read again and returns how many were
+    taken (raises StoreError if nobody can); `now` is microseconds since 1970 UTC. `secure`: the console is reached by TLS.
+    """
+
+    events: EventStore
+    alerts: AlertStore
+    rules: RuleStore
+    sources: SourceStore
+    imports: ImportStore
+    letters: DeadLetters
+    agencies: AgencyStore
+    doors: Authentication
+    setup: Setup
+    audit: Audit
+    health: Callable[[], Mapping[str, Any]]
+    replay: Callable[[Sequence[int]], int]
+    now: Callable[[], int]
+    name: str = "SOC"
+    language: str = "vi"
+    timezone: str = "Asia/Ho_Chi_Minh"
+    secure: bool = False
+
+
+def _parts(request: Request) -> Parts:
+    return cast(Parts, request.app.state.parts)
+
+
+Given = Annotated[Parts, Depends(_parts)]
+"""A route's access to the parts."""
