@@ -214,7 +214,7 @@ def run_gateway(role: Role, *, listen: bool) -> None:
     from soc.access.sources import SourceStore
     from soc.errors import NotFoundError
     from soc.event import Scope
-    from soc.ingest.accounting import Accounting
+    from soc.ingest.accounting import Accounting, read_heartbeat
     from soc.ingest.intake import DurableIntake, IntakeLimits
     from soc.ingest.request import GatewayLimits
     from soc.ingest.serve import Listen, serve_gateway
@@ -250,6 +250,7 @@ def run_gateway(role: Role, *, listen: bool) -> None:
             file_size=config.journal.file_size, pending=config.journal.max_backlog, warn=config.disk.warn, refuse=config.disk.refuse))
         await intake.start()
         stop, accounting = asyncio.Event(), Accounting(time.time, role.folder.centre)
+        accounting.resume(read_heartbeat(role.data / "run" / "gateway.json"))
 
         async def watch() -> None:
             while not role.stopping.is_set():
@@ -268,7 +269,7 @@ def run_gateway(role: Role, *, listen: bool) -> None:
                 syslog_default=default_source,
                 limits=GatewayLimits(body=config.gateway.max_body, deadline=config.gateway.deadline, connections=config.gateway.max_connections,
                                      bounds=Bounds(unpacked=config.gateway.max_unpacked, records=config.gateway.max_records)),
-                syslog_limits=SyslogLimits(),
+                syslog_limits=SyslogLimits(message=config.syslog.max_message, connections=config.syslog.max_connections),
                 stored=lambda lane: int(node.rows("SELECT COALESCE(MAX(sequence), 0) FROM positions WHERE consumer = 'normaliser' AND lane = ?",
                                                   (lane.value,))[0][0]),  # type: ignore[call-overload]
                 timezone=config.centre.timezone)

@@ -95,7 +95,7 @@ class Health:
         if found and found[0][0] is not None:
             stamp = int(found[0][0]) / 1e6  # type: ignore[call-overload]
             newest = max((p.stat().st_mtime for p in journal_folder(self._data, lane).glob("*.jrn")), default=stamp)
-            return max(0.0, now - (stamp if normalised > judged else max(stamp, min(newest, now))))
+            return max(0.0, now - float(stamp if normalised > judged else max(stamp, min(newest, now))))
         oldest = min((p.stat().st_mtime for p in journal_folder(self._data, lane).glob("*.jrn")), default=now)
         return max(0.0, now - oldest)
 

@@ -13,53 +13,37 @@ import pyarrow as pa
 from sqlalchemy import Connection
 
 from soc.database import Database
+from soc.detect.compiled import CompiledRule
+from soc.detect.engine import Hit
 from soc.detect.ledger import Gap, Ledger
-from soc.detect.match import Atom, Match, MatchSink
+from soc.detect.match import Match, MatchSink
 from soc.event import Event, Lane, Origin, Position, event_id
 from soc.store.columns import event_of
 from soc.store.cuts import read_ipc
 from soc.store.manifest import Manifest
 from soc.store.segment import SegmentRow
 
-__all__ = ["Detector", "Hit", "LoadedRule", "Matcher", "RuleSource"]
-
-
-class LoadedRule(Protocol):
-    """What the detector needs to know of a rule; the engine knows the rest."""
-
-    rule_id: str
-    version: str
-    title: str
-    level: str
-    tags: tuple[str, ...]
-
-
-class Hit(Protocol):
-    """One row that one rule matched, and why."""
-
-    rule_id: str
-    row: int
-    atoms: tuple[Atom, ...]
-
-
-class Matcher(Protocol):
-    """The engine."""
-
-    def match(self, batch: pa.RecordBatch) -> Sequence[Hit]: ...
+__all__ = ["Detector", "Matcher", "RuleSource"]
 
 
 class RuleSource(Protocol):
-    """Where the enabled rules come from."""
+    """Where the enabled rules come from (`soc.detect.rulestore`)."""
 
     def version(self) -> str: ...
 
-    def enabled(self) -> Sequence[LoadedRule]: ...
+    def enabled(self) -> Sequence[CompiledRule]: ...
+
+
+class Matcher(Protocol):
+    """The engine, or a test's stand-in for it."""
+
+    def match(self, batch: pa.RecordBatch) -> Sequence[Hit]: ...
 
 
 @dataclass(slots=True)
 class _Loaded:
     version: str
-    rules: dict[str, LoadedRule]
+    rules: dict[str, CompiledRule]
     engine: Matcher
 
 
@@ -67,7 +51,7 @@ class Detector:
     """Judges cuts. One per node for now; it owns its manifest connection."""
 
     def __init__(self, *, data: Path, manifest: Manifest, database: Database, rules: RuleSource,
-                 engine: Callable[[Sequence[LoadedRule]], Matcher], entity: Callable[[LoadedRule, Event], tuple[str, str]],
+                 engine: Callable[[Sequence[CompiledRule]], Matcher], entity: Callable[[CompiledRule, Event], tuple[str, str]],
                  sink: MatchSink, undone: Callable[[Connection, Sequence[str]], set[str]], live_share: int = 4) -> None:
         self._data, self._manifest, self._database, self._rules = data, manifest, database, rules
         self._engine, self._entity, self._sink, self._undone = engine, entity, sink, undone
@@ -147,7 +131,7 @@ class Detector:
         assert self._loaded is not None
         try:
             hits = self._loaded.engine.match(batch)
-        except Exception:  # one rule must not stop the others: find it, leave it out, say so
+        except Exception:  # noqa: BLE001  one rule must not stop the others: find it, leave it out, say so
             hits = self._isolate(batch)
         for rule_id, reason in self._isolated.items():
             gaps.append(Gap(rule_id, lane.value, first, last, reason, 1, at))
@@ -163,7 +147,7 @@ class Detector:
             rules = waiting.pop()
             try:
                 hits += self._engine(rules).match(batch)
-            except Exception as fault:  # see above
+            except Exception as fault:  # noqa: BLE001  see above
                 if len(rules) == 1:
                     self._isolated[rules[0].rule_id] = f"{type(fault).__name__}: {fault}"[:300]
                 elif rules:

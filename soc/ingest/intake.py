@@ -25,6 +25,7 @@ from soc.store.node import NodeDatabase
 __all__ = ["DurableIntake", "IntakeLimits", "Ranges"]
 
 Key = tuple[str, int]
+_ENDED = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,8 @@ class DurableIntake:
         self._noted = {lane: writer.next for lane, writer in self._writers.items()}
         self._rebuild()
         self._waiting: dict[Lane, list[_Waiting]] = {lane: [] for lane in Lane}
-        self._pending: dict[Lane, int] = {lane: 0 for lane in Lane}
-        self._backlog: dict[Lane, int] = {lane: 0 for lane in Lane}
+        self._pending: dict[Lane, int] = dict.fromkeys(Lane, 0)
+        self._backlog: dict[Lane, int] = dict.fromkeys(Lane, 0)
         self._used = 0.0
         self._wake: dict[Lane, asyncio.Event] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -234,7 +235,7 @@ class DurableIntake:
             self._waiting[lane] = []
             try:
                 sequences = await loop.run_in_executor(self._threads, writer.append, [w.batch for w in taken])
-            except Exception as fault:  # every sender hears why; nothing was taken
+            except Exception as fault:  # noqa: BLE001  every sender hears why; nothing was taken
                 for waiting in taken:
                     if not waiting.future.done():
                         waiting.future.set_exception(_as_store_error(fault))
@@ -259,6 +260,7 @@ class DurableIntake:
                 await self._look()
                 if turn % 10 == 0:
                     self._keep_ranges()
+                    self._forget_ended()
                     self._release()
             except (StoreError, OSError):
                 continue  # said by the health of the disk; tried again in a second
@@ -297,11 +299,20 @@ class DurableIntake:
             self._dirty |= dirty
             raise
 
+    def _forget_ended(self) -> None:
+        """Streams that the gateway numbers itself are never sent again: their ranges go a day after the last record."""
+        ended = [k for k, r in self._received.items() if k[0].startswith("syslog:") and self._clock() - r.touched > _ENDED]
+        if ended:
+            with self._node.write() as c:
+                c.executemany("DELETE FROM received WHERE stream = ? AND epoch = ?", ended)
+            for key in ended:
+                del self._received[key]
+
     def _release(self) -> None:
-        kept = dict(self._node.rows("SELECT lane, sequence FROM snapshots"))
+        kept = {str(lane): int(at) for lane, at in self._node.rows("SELECT lane, sequence FROM snapshots")}  # type: ignore[call-overload]
         with hold(self._data, wait=False) as mine:
             for lane, writer in self._writers.items() if mine else ():
-                writer.release(min(self._normalised(lane), int(kept.get(lane.value, 0))))  # type: ignore[call-overload]
+                writer.release(min(self._normalised(lane), kept.get(lane.value, 0)))
 
     def _rebuild(self) -> None:
         undone = {str(row[0]) for row in self._node.rows("SELECT import_id FROM undone")}

@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from soc.errors import DamagedError, StoreError
@@ -174,7 +175,7 @@ class JournalWriter:
     def release(self, before: int) -> list[Path]:
         """Unlink files all of whose sequences lie before `before`; never the newest. Returns their paths."""
         files = _files(self._disk, self._folder)
-        gone = [path for (_, path), (following, _) in zip(files, files[1:], strict=False) if following <= before]
+        gone = [path for (_, path), (following, _) in pairwise(files) if following <= before]
         for path in gone:
             self._disk.unlink(path)
         return gone

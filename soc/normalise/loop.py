@@ -160,7 +160,7 @@ class Normaliser:
         try:
             parsed = self._parser.parse_frame(context, frame.records)
             check_parsed(frame, parsed)
-        except Exception as fault:  # a bug of ours must not stop the lane: the whole frame is kept as dead letters
+        except Exception as fault:  # noqa: BLE001  a bug of ours must not stop the lane: the whole frame is kept as dead letters
             reason = fault.reason if isinstance(fault, ParseError) else "parser_failed"
             parsed = ParsedFrame([], [DeadRecord(i, reason, repr(fault)[:500]) for i in range(len(frame.records))])
         day = datetime.fromtimestamp(context.ingested / 1e6, UTC).date().isoformat()
@@ -204,8 +204,8 @@ class Normaliser:
         for event in rows.events:
             for name in FOLDED:
                 value = event.get(name)
-                if value.__class__ is str and not (value.isascii() and "%" not in value):  # type: ignore[union-attr]
-                    folded = folded_or_none(value)  # type: ignore[arg-type]
+                if isinstance(value, str) and not (value.isascii() and "%" not in value):
+                    folded = folded_or_none(value)
                     if folded is not None:
                         event[name + ".folded"] = folded
         batch = batch_of(rows.events)
@@ -215,8 +215,8 @@ class Normaliser:
         columns["soc.n"] = pa.array(np.array(rows.n, dtype=np.int64))
         columns["soc.sub"] = pa.array(np.array(rows.sub, dtype=np.int64))
         columns["soc.lane"] = pa.repeat(pa.scalar(lane.value), height)
-        for name, value in _CONSTANT.items():
-            filled = [(value(context), count) for context, count in rows.runs]
+        for name, known in _CONSTANT.items():
+            filled = [(known(context), count) for context, count in rows.runs]
             if any(v for v, _ in filled):
                 columns[name] = _repeat(filled, _KINDS[name])
         columns["soc.stream_hash"] = _repeat([(self._digest(context), count) for context, count in rows.runs], pa.string())

@@ -15,6 +15,9 @@ __all__ = ["DeadLetter", "DeadLetters"]
 _FIELDS = "id, at, lane, source, agency, origin, import_id, stream, n, reason, detail, state"
 
 
+_Where = tuple[list[str], list[object]]
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A dead letter without its raw record; `at` in microseconds since 1970 UTC. States: dead, replaying, replayed, discarded."""
@@ -53,7 +56,7 @@ class DeadLetters:
         """How many there are."""
         where, values = self._where(scope, reason, source, import_id, state)
         text = f"SELECT COUNT(*) FROM dead_letters {'WHERE ' + ' AND '.join(where) if where else ''}"
-        return int(self._node.rows(text, tuple(values))[0][0])  # type: ignore[call-overload]
+        return int(str(self._node.rows(text, tuple(values))[0][0]))
 
     def reasons(self, scope: Scope) -> Sequence[tuple[str, str, int]]:
         """(source, reason, count) of what is dead."""
@@ -88,7 +91,7 @@ class DeadLetters:
         return moved
 
     @staticmethod
-    def _where(scope: Scope, reason: str, source: str, import_id: str, state: str) -> tuple[list[str], list[object]]:
+    def _where(scope: Scope, reason: str, source: str, import_id: str, state: str) -> _Where:
         where: list[str] = []
         values: list[object] = []
         for column, value in (("reason", reason), ("source", source), ("import_id", import_id), ("state", state)):

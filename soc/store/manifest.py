@@ -22,7 +22,7 @@ __all__ = ["Cut", "Dead", "Head", "ImportSeen", "Loss", "Manifest", "Snapshot"]
 
 _COLUMNS = ("id", "kind", "lane", "first", "last", "family", "retention", "origin", "import_id", "day", "path", "rows", "bytes",
             "sha256", "event_sum", "min_time", "max_time", "min_ingested", "max_ingested", "columns", "tokens")
-assert _COLUMNS == tuple(f.name for f in fields(SegmentRow))
+assert tuple(f.name for f in fields(SegmentRow)) == _COLUMNS
 _SELECT = ", ".join(_COLUMNS)
 GENESIS = "0" * 64
 

@@ -41,11 +41,11 @@ def verify_store(data: Path, manifest: Manifest, progress: Callable[[int, int], 
             yield Finding(segment.path, "stands in the manifest's table and not in its chain")
         elif known != (segment.path, segment.sha256):
             yield Finding(segment.path, "the manifest's table and its chain do not agree about this file")
-    for identity, (path, _) in chained.items():
+    for identity, (named, _) in chained.items():
         if identity not in quarantined:
-            yield Finding(path, "stands in the manifest's chain and not in its table")
-    for _, path, why in manifest.quarantined():
-        yield Finding(path, why)
+            yield Finding(named, "stands in the manifest's chain and not in its table")
+    for _, named, why in manifest.quarantined():
+        yield Finding(named, why)
     total, done = sum(s.bytes for s in snapshot.segments) or 1, 0
     for segment in snapshot.segments:
         yield from _check(data, segment)

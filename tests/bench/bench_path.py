@@ -60,7 +60,7 @@ def run(name: str, lines: list[bytes], seconds: float, facts: dict[str, object])
         manifest = Manifest.open(data)
         normaliser = Normaliser(data=data, disk=RealDisk(), manifest=manifest, source=JournalSource(data, RealDisk()), parser=Parsers(),
                                 centre="bench")
-        compactor = Compactor(data=data, disk=RealDisk(), manifest=manifest, passed=lambda: {lane: 1 << 60 for lane in Lane}, index=build,
+        compactor = Compactor(data=data, disk=RealDisk(), manifest=manifest, passed=lambda: dict.fromkeys(Lane, 1 << 60), index=build,
                               limits=CompactionLimits(cut_age=0, hour_age=0, grace=0))
         compacted = 0.0
         while time.monotonic() < until:

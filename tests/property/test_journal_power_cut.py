@@ -84,7 +84,7 @@ def test_acknowledged_records_survive_any_power_cut_once_and_in_order(tmp_path: 
         if chance.random() < 0.5:  # power goes while an append is under way: written, not synced, not acknowledged
             disk.fail_sync = True
             with pytest.raises(StoreError):
-                writer._writer.write(b"")  # noqa: SLF001
+                writer._writer.write(b"")
                 writer.append([batch(following, 5)])
         into = tmp_path / str(life + 1)
         disk.power_cut(into, chance)
@@ -98,7 +98,7 @@ def test_a_torn_last_frame_of_any_length_is_cut_off(tmp_path: Path) -> None:
     folder = tmp_path / "whole"
     writer = JournalWriter(RealDisk(), folder, file_size=1 << 20)
     writer.append([batch(0, 3)])
-    sound = writer._writer.size()  # noqa: SLF001
+    sound = writer._writer.size()
     writer.append([batch(3, 2)])
     writer.close()
     whole = next(folder.glob("*.jrn")).read_bytes()
@@ -119,7 +119,7 @@ def test_every_flipped_byte_of_a_middle_frame_is_named_and_the_rest_is_read(tmp_
     ends = []
     for first in (0, 3, 6):
         writer.append([batch(first, 3, 2)])
-        ends.append(writer._writer.size())  # noqa: SLF001
+        ends.append(writer._writer.size())
     writer.close()
     path = next(folder.glob("*.jrn"))
     whole = path.read_bytes()
