@@ -6,12 +6,9 @@ Everything that is not taken is given back with the reason, so that an import ca
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import tarfile
-import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +19,7 @@ from collectors import evtx
 from collectors.brokenzip import salvage
 from collectors.names import LOG, PACKED, unsafe_name, unwanted
 from collectors.names import shown as as_shown
+from collectors.spool import BROKEN, Limits, Spool, Unpackable, reason_of
 from collectors.tarstream import Ending, open_tar
 from collectors.unpack import Broken, Inflated, compression_of
 
@@ -34,18 +32,6 @@ class Kind(StrEnum):
     EVTX = "evtx"
     LINES = "lines"
     JSON = "json"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Caps against hostile archives: entries, unpacked bytes of a member, unpacked : packed, share of the disk in use."""
-
-    entries: int = 100_000
-    member: int = 20 << 30
-    ratio: int = 1_000
-    ratio_from: int = 1 << 30
-    depth: int = 1
-    disk: float = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +60,8 @@ class Left:
 
 Found = LogFile | Left
 
-_PIECE = 1 << 20
 _DIRECTORY_CAP = 64 << 20
 _EARLIEST = 378_691_200  # 1982-01-01: earlier dates are what archives write when they know none
-_BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError, Broken)
-
-
-class _Refused(Exception):
-    """This file cannot be taken at all; the text is the reason."""
 
 
 class Walk:
@@ -90,8 +70,9 @@ class Walk:
     def __init__(self, inputs: Sequence[str], spool: Path, now: float, *, stdin: BinaryIO | None = None,
                  limits: Limits | None = None) -> None:
         """`spool` is a folder of ours for unpacked members; `stdin` is what the input `-` reads."""
-        self._inputs, self._spool_folder, self._now, self._stdin = list(inputs), spool, now, stdin
+        self._inputs, self._now, self._stdin = list(inputs), now, stdin
         self._limits = limits or Limits()
+        self._spool = Spool(spool, self._limits)
         self._upto = 0
         self._end = 0
         self.total = sum(_size(Path(each)) for each in self._inputs if each != "-")
@@ -125,13 +106,13 @@ class Walk:
         except (FileNotFoundError, NotADirectoryError):
             yield Left(given, "there is no such file", refused=True)
         except (OSError, ValueError) as fault:
-            yield Left(given, _reason(fault), refused=True)
+            yield Left(given, reason_of(fault), refused=True)
 
     def _streamed(self, name: str, stream: BinaryIO) -> Iterator[Found]:
-        with self._room() as file:
+        with self._spool.room() as file:
             try:
-                broken = self._copy(stream, file, None)
-            except _Refused as reason:
+                broken = self._spool.copy(stream, file, None)
+            except Unpackable as reason:
                 yield Left(name, str(reason), refused=True)
                 return
             self.total += file.tell()
@@ -167,7 +148,7 @@ class Walk:
         try:
             file = open(path, "rb")  # noqa: SIM115 -- closed below, after it was read by the caller
         except OSError as fault:
-            yield Left(name, _reason(fault), refused=True)
+            yield Left(name, reason_of(fault), refused=True)
             return
         with file:
             info = os.fstat(file.fileno())
@@ -210,10 +191,10 @@ class Walk:
             else:
                 yield from self._tar(name, content, file, depth)
             return
-        with self._room() as room:
+        with self._spool.room() as room:
             try:
-                broken = self._copy(content(), room, file)
-            except _Refused as reason:
+                broken = self._spool.copy(content(), room, file)
+            except Unpackable as reason:
                 yield Left(name, str(reason), refused=True)
                 return
             if room.tell() or not broken:
@@ -255,10 +236,10 @@ class Walk:
         try:
             self._check_directory(file)
             archive = zipfile.ZipFile(file)
-        except _Refused as refusal:
+        except Unpackable as refusal:
             yield Left(name, str(refusal), refused=True)
             return
-        except _BAD_ZIP as fault:
+        except BROKEN as fault:
             yield from self._salvaged(name, file, depth, str(fault))
             return
         base = self._upto
@@ -281,16 +262,16 @@ class Walk:
     def _zip_member(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo, shown: str, depth: int) -> Iterator[Found]:
         try:
             seconds = _zip_time(member)
-            with archive.open(member) as stream, self._room() as room:
-                broken = self._copy(cast(BinaryIO, stream), room, member.compress_size)
+            with archive.open(member) as stream, self._spool.room() as room:
+                broken = self._spool.copy(cast(BinaryIO, stream), room, member.compress_size)
                 if room.tell() or not broken:
                     yield from self._file(shown, room, self._plausible(seconds), depth=depth + 1, direct=False)
                 if broken:
                     yield Left(shown, f"{broken}; what came before was taken", refused=True)
-        except _Refused as reason:
+        except Unpackable as reason:
             yield Left(shown, str(reason), refused=True)
-        except _BAD_ZIP as fault:
-            yield Left(shown, f"it cannot be unpacked ({_reason(fault)})", refused=True)
+        except BROKEN as fault:
+            yield Left(shown, f"it cannot be unpacked ({reason_of(fault)})", refused=True)
 
     def _check_directory(self, file: BinaryIO) -> None:
         """Refuse a .zip whose directory names too many entries, before the library loads it."""
@@ -307,12 +288,12 @@ class Walk:
             size = max(size if size != 0xFFFFFFFF else 0, int.from_bytes(tail[large + 40:large + 48], "little"))
         if size > min(end, _DIRECTORY_CAP):
             if size <= end:
-                raise _Refused(f"more than {self._limits.entries:,} entries")
+                raise Unpackable(f"more than {self._limits.entries:,} entries")
             return
         directory_end = end - tail_size + (large if 0 <= large < found else found)
         file.seek(max(0, directory_end - size))
         if file.read(size).count(b"PK\x01\x02") > self._limits.entries:
-            raise _Refused(f"more than {self._limits.entries:,} entries")
+            raise Unpackable(f"more than {self._limits.entries:,} entries")
 
     def _salvaged(self, name: str, file: BinaryIO, depth: int, fault: str) -> Iterator[Found]:
         seen = 0
@@ -323,8 +304,8 @@ class Walk:
                     raise Broken(f"more than {self._limits.entries:,} entries")
                 shown = f"{name}/{as_shown(member.name)}"
                 reason = unsafe_name(member.name) or ("" if member.name.endswith("/") else unwanted(member.name, set()))
-                with self._room() as room:
-                    broken = self._copy(cast(BinaryIO, member), room, file)
+                with self._spool.room() as room:
+                    broken = self._spool.copy(cast(BinaryIO, member), room, file)
                     after = file.tell()
                     if reason:
                         yield Left(shown, reason, refused=False)
@@ -333,7 +314,7 @@ class Walk:
                     if broken and not reason:
                         yield Left(shown, f"{broken}; what came before was taken", refused=True)
                     file.seek(after)
-        except (_Refused, Broken) as stop:
+        except (Unpackable, Broken) as stop:
             fault = str(stop)
         yield Left(name, f"a damaged archive ({fault}); what reads of it was taken", refused=True)
 
@@ -353,7 +334,7 @@ class Walk:
                     if entry.name.lower().endswith(".evtx"):
                         stems.add(entry.name[:-5].lower())
         except (tarfile.TarError, Broken, OSError, ValueError) as broken:
-            fault = _reason(broken)
+            fault = reason_of(broken)
         base = self._upto
         ending = Ending(content())
         try:
@@ -363,10 +344,10 @@ class Walk:
                     if depth == 0:
                         self._upto = base + raw.tell()
                     yield from self._tar_entry(name, archive, entry, stems, raw, depth)
-        except _Refused as reason:
+        except Unpackable as reason:
             fault = str(reason)
         except (tarfile.TarError, Broken, OSError, ValueError) as broken:
-            fault = fault or _reason(broken)
+            fault = fault or reason_of(broken)
         if not fault and ending.cut_off():
             fault = "it has no end mark"
         if fault:
@@ -387,50 +368,16 @@ class Walk:
             return
         stream = archive.extractfile(entry)
         assert stream is not None  # it is a regular file
-        with self._room() as room:
+        with self._spool.room() as room:
             try:
-                broken = self._copy(cast(BinaryIO, stream), room, raw)
-            except _Refused as refusal:
+                broken = self._spool.copy(cast(BinaryIO, stream), room, raw)
+            except Unpackable as refusal:
                 yield Left(shown, str(refusal), refused=True)
                 return
             if room.tell() or not broken:
                 yield from self._file(shown, room, self._plausible(entry.mtime), depth=depth + 1, direct=False)
             if broken:
                 yield Left(shown, f"{broken}; what came before was taken", refused=True)
-
-    # ---- room of our own
-
-    def _room(self) -> BinaryIO:
-        """A nameless file in the spool folder: it goes when it is closed, or with the process."""
-        self._spool_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return cast(BinaryIO, tempfile.TemporaryFile(dir=self._spool_folder))
-
-    def _copy(self, stream: BinaryIO, room: BinaryIO, packed: BinaryIO | int | None) -> str:
-        """Copy a stream; returns why it broke off, "" if it did not. Raises _Refused over a cap or for a full disk."""
-        start = packed.tell() if packed is not None and not isinstance(packed, int) else 0
-        done = 0
-        while True:
-            try:
-                piece = stream.read(_PIECE)
-            except (*_BAD_ZIP, tarfile.TarError) as fault:
-                return f"broken off after {done:,} bytes: {_reason(fault)}"
-            if not piece:
-                return ""
-            if done >> 26 != (done + len(piece)) >> 26 or not done:
-                usage = shutil.disk_usage(self._spool_folder)
-                if 1 - usage.free / usage.total > self._limits.disk:
-                    raise _Refused(f"the disk is over {self._limits.disk:.0%} full: there is no room to unpack it")
-            done += len(piece)
-            if done > self._limits.member:
-                raise _Refused(f"unpacks to more than {self._limits.member:,} bytes")
-            if packed is not None and done > self._limits.ratio_from:
-                size = packed if isinstance(packed, int) else packed.tell() - start
-                if done > self._limits.ratio * max(size, 1):
-                    raise _Refused(f"unpacks to more than {self._limits.ratio:,} times its size: taken for a bomb")
-            try:
-                room.write(piece)
-            except OSError as fault:
-                raise _Refused(f"no room to unpack it: {fault.strerror}") from fault
 
     def _plausible(self, seconds: float) -> int:
         """A file's time in microseconds, or 0 if nobody can have meant it."""
@@ -473,8 +420,3 @@ def _zip_time(member: zipfile.ZipInfo) -> float:
         return calendar.timegm((*member.date_time, 0, 1, 0))
     except (ValueError, OverflowError):
         return 0
-
-
-def _reason(fault: BaseException) -> str:
-    text = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
-    return (text or type(fault).__name__)[:200]
