@@ -364,7 +364,7 @@ def _line_of(document: Document, message: str) -> int:
     for path, line in document.lines.items():
         if path[-1] in quoted or (quoted & set(path[-1].split("|"))):
             return line
-    words = message.lower()
+    words = message.lower().replace("identifier", "id")
     for section in ("condition", "detection", "logsource", "level", "status", "date", "modified", "tags", "id", "title"):
         if re.search(rf"\b{section}\b", words):
             return document.lines.get(("detection", section)) or document.lines.get((section,)) or document.line
