@@ -19,12 +19,12 @@ import pyarrow as pa
 
 from soc.ecs import kind_of
 from soc.errors import NotFoundError, QueryError, StoreError
-from soc.event import UNASSIGNED, Event, Scope, from_micros, parse_event_id
+from soc.event import UNASSIGNED, Event, Scope, parse_event_id
 from soc.store.columns import KV, field_of
 from soc.store.embedded_engine import Engine, FileFault, Session, Watchdog
 from soc.store.embedded_files import Indexes, Part, Source, damage, events_in, portions, read_rows, select, sources
 from soc.store.eventstore import Bucket, Hits, TimeRange, TopValue
-from soc.store.page import MAX_PAGE, Key, bucket_width, filled, identified
+from soc.store.page import MAX_PAGE, Key, bucket_width, date_text, filled, identified
 from soc.store.query import parse
 from soc.store.query_sql import FALSE, TRUE, condition, needed
 from soc.store.query_tree import EVERYTHING, Clause, Identity
@@ -165,7 +165,7 @@ class EmbeddedStore:
                     raise StoreError(f"{field} has more than {_VALUES:,} different values here", remedy="narrow the time range or the search")
             best = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:size]
             date = kind_of(field) == "date"
-            return [TopValue(from_micros(int(value)).isoformat() if date else value, count) for value, count in best]
+            return [TopValue(date_text(value) if date else value, count) for value, count in best]
 
         return self._ask(parse(query).root, scope, ask)
 
@@ -182,7 +182,8 @@ class EmbeddedStore:
                 names.update(field_of(name) for part in seen for name in part.segment.columns if name != KV)
                 loose = [replace(part, kv=True) for part in seen if KV in part.segment.columns]
                 if loose:
-                    for _, rows in self._ran(question, loose, _ALWAYS, "DISTINCT unnest(list_transform({kv}, lambda entry: entry.key))", "", frozenset({KV})):
+                    keys = "DISTINCT unnest(list_transform({kv}, lambda entry: entry.key))"
+                    for _, rows in self._ran(question, loose, _ALWAYS, keys, "", frozenset({KV})):
                         names.update(row[0] for row in rows)
             return tuple(sorted(names))
 

@@ -195,7 +195,8 @@ def _ranges(root: Clause, segment: SegmentRow, groups: Sequence[tokens.Group]) -
 
 def portions(parts: Sequence[Part], first: int) -> Iterator[list[Part]]:
     """`parts` in order, in portions of about `first` rows and then four times more each; few cut bytes in each."""
-    budget, held, rows, loaded = first, [], 0, 0
+    held: list[Part] = []
+    budget, rows, loaded = first, 0, 0
     for part in parts:
         size = part.segment.bytes if _loaded(part.segment) else 0
         if held and (rows + part.segment.rows > budget or loaded + size > _CUT_BYTES or len(held) >= _FILES):

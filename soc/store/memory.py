@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from soc.ecs import kind_of
 from soc.errors import NotFoundError, QueryError
-from soc.event import Event, Scope, from_micros
+from soc.event import Event, Scope
 from soc.store.eventstore import Bucket, Hits, TimeRange, TopValue
 from soc.store.fold import add_folded
-from soc.store.page import MAX_PAGE, Key, bucket_width, filled, identified, key_of
+from soc.store.page import MAX_PAGE, Key, bucket_width, date_text, filled, identified, key_of
 from soc.store.query import parse
 from soc.store.reference import matches, texts_of, visible
 
@@ -65,7 +65,7 @@ class MemoryStore:
             counts.update(set(texts_of(event, field)))
         best = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:size]
         date = kind_of(field) == "date"
-        return [TopValue(from_micros(int(value)).isoformat() if date else value, count) for value, count in best]
+        return [TopValue(date_text(value) if date else value, count) for value, count in best]
 
     def fields(self, scope: Scope) -> Sequence[str]:
         """Every field that an event within the scope has."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import orjson
 
 from soc.errors import QueryError
-from soc.event import Event, event_id
+from soc.event import Event, event_id, from_micros
 from soc.store.eventstore import Bucket
 
-__all__ = ["MAX_BUCKETS", "MAX_PAGE", "Key", "bucket_width", "filled", "identified", "key_of"]
+__all__ = ["MAX_BUCKETS", "MAX_PAGE", "Key", "bucket_width", "filled", "date_text", "identified", "key_of"]
 
 MAX_PAGE = 10_000
 MAX_BUCKETS = 10_000
@@ -65,6 +65,14 @@ def identified(event: Event) -> Event:
     event["event.id"] = event_id(_whole(event, "event.created"), str(event.get("soc.stream_hash", "")),
                                  _whole(event, "soc.n"), _whole(event, "soc.sub"))
     return event
+
+
+def date_text(micros: str) -> str:
+    """A date's microseconds as ISO 8601; a time that no calendar has stays the number."""
+    try:
+        return from_micros(int(micros)).isoformat()
+    except OverflowError:
+        return micros
 
 
 def bucket_width(start: int, end: int, buckets: int) -> int:

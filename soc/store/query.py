@@ -71,7 +71,7 @@ class _Words(Lexer):
     def __init__(self, _conf: object) -> None:
         pass
 
-    def lex(self, lexer_state: LexerState, _parser_state: object) -> Iterator[Token]:  # type: ignore[override]
+    def lex(self, lexer_state: LexerState, _parser_state: object) -> Iterator[Token]:
         """The words of the text as lark's tokens, counted against the limits."""
         text = lexer_state.text
         yield from _bounded(scan(text if isinstance(text, str) else text.text))
@@ -92,7 +92,7 @@ def _bounded(found: Iterator[Word]) -> Iterator[Token]:
                 raise QueryError(f"the search is nested more than {MAX_DEPTH} deep", word.column, remedy="make it flatter")
         elif word.kind == "RPAR":
             depth -= 1
-        yield Token(word.kind, word, column=word.column)  # type: ignore[arg-type]
+        yield Token(word.kind, word, column=word.column)
 
 
 class _Tree(Transformer):  # type: ignore[type-arg]

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from soc.ecs import SYSTEM, TYPES, Kind, kind_of
 from soc.errors import QueryError
 from soc.event import parse_event_id, to_micros
-from soc.store.fold import fold, words
+from soc.store.fold import fold
 from soc.store.query_tree import (
     EVERYTHING,
     FREE_TEXT,
@@ -118,9 +118,6 @@ def _phrase(fields: tuple[str, ...], value: Word) -> Clause:
     if not value.pattern.parts:
         raise QueryError("there is nothing between the quotation marks", value.column, remedy="write what to look for")
     folded = Pattern(tuple(p if isinstance(p, Wild) else fold(p) for p in value.pattern.parts))
-    if not value.quoted and not any(words(p) for p in folded.parts if isinstance(p, str)) and len(folded.parts) > 1:
-        if all(isinstance(p, Wild) for p in folded.parts):
-            return Exists(fields[0]) if len(fields) == 1 else EVERYTHING
     return Phrase(fields, folded)
 
 

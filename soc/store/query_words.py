@@ -15,6 +15,8 @@ from soc.store.query_tree import Pattern, Wild
 
 __all__ = ["Kind", "Range", "Word", "scan", "unescaped"]
 
+NOTHING = Pattern(())
+
 Kind = Literal["OR", "AND", "NOT", "MINUS", "LPAR", "RPAR", "FIELD", "VALUE"]
 
 
@@ -37,7 +39,7 @@ class Word:
     column: int
     quoted: bool = False
     range: Range | None = None
-    pattern: Pattern = Pattern(())
+    pattern: Pattern = NOTHING
 
 
 _SPACE = re.compile(r"\s+")
