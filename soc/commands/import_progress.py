@@ -19,7 +19,7 @@ class Bar:
 
     def __init__(self, total: int, clock: Callable[[], float]) -> None:
         """`total` in bytes of input; `clock` in seconds."""
-        self._clock, self._began = clock, clock()
+        self._clock, self._began = clock, 0.0
         self._records = self._known = self._errors = 0
         self._from = self._upto = 0
         self._said = ""
@@ -39,6 +39,7 @@ class Bar:
 
     def file(self, name: str, upto: int) -> None:
         """A file is taken up that ends at byte `upto` of the input."""
+        self._began = self._began or self._clock()
         self._from, self._upto = self._upto, upto
         self._said = ""
         self._show(self._from, inert(name))
@@ -82,7 +83,7 @@ class Lines:
     def __init__(self, clock: Callable[[], float], every: float = 5.0) -> None:
         """`clock` in seconds; a line of counts comes at most each `every` seconds."""
         self._clock, self._every = clock, every
-        self._began = self._last = clock()
+        self._began, self._last = 0.0, clock()
         self._records = 0
 
     def __enter__(self) -> Lines:
@@ -92,7 +93,8 @@ class Lines:
         pass
 
     def file(self, name: str, upto: int) -> None:
-        """Nothing: files are not announced."""
+        """Files are not announced; the first starts the clock of the rate."""
+        self._began = self._began or self._clock()
 
     def sent(self, new: int, duplicates: int, share: float) -> None:
         """A batch was acknowledged."""
