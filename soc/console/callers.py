@@ -27,6 +27,7 @@ __all__ = [
 CSRF_HEADER = "X-CSRF-Token"
 CSRF_FIELD = "csrf"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 _LONGEST = 512
 
 
@@ -100,7 +101,8 @@ def _identify(request: Request) -> Principal:
     header = request.headers.get("authorization")
     if header is not None:
         kind, _, text = header.partition(" ")
-        found = parts.doors.by_api_token(Secret(text.strip()), now=now) if kind.lower() == "bearer" and len(text) <= _LONGEST else None
+        bearer = kind.lower() == "bearer" and len(text) <= _LONGEST
+        found = parts.doors.by_api_token(Secret(text.strip()), now=now) if bearer else None
         if found is None:
             raise Unauthenticated()
         return found
@@ -115,7 +117,7 @@ def _identify(request: Request) -> Principal:
 async def _check_csrf(request: Request) -> None:
     check_same_origin(request)
     given: object = request.headers.get(CSRF_HEADER, "")
-    if not given and request.headers.get("content-type", "").startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
+    if not given and request.headers.get("content-type", "").startswith(_FORMS):
         given = (await request.form(max_files=0, max_fields=100)).get(CSRF_FIELD, "")
     if not isinstance(given, str) or not hmac.compare_digest(given.encode("utf-8", "replace"), request.state.csrf.encode()):
         raise PermissionDenied("the CSRF token is missing or not this session's", remedy=f"send it as {CSRF_HEADER}")

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from fastapi import HTTPException
+
 from soc.console.problems import problem
 
 __all__ = ["CSP", "Guard"]
@@ -33,8 +35,11 @@ _HEADERS = {
 }
 
 
-class _TooLarge(Exception):
-    """A body went over the cap while it was read."""
+class _TooLarge(HTTPException):
+    """A body is over the cap, or went over it while it was read."""
+
+    def __init__(self) -> None:
+        super().__init__(413, "the body is too large")
 
 
 class Guard:
@@ -80,9 +85,8 @@ class Guard:
                 _log.exception("console request failed", extra={"path": scope.get("path", "")[:200]})
             if started:
                 raise
-            status = 413 if isinstance(fault, _TooLarge) else 500
-            said = "the body is too large" if status == 413 else "something failed here; the log says what"
-            await problem(status, said)(scope, receive, out)
+            told = (413, str(fault.detail)) if isinstance(fault, _TooLarge) else (500, "something failed here; the log says what")
+            await problem(*told)(scope, receive, out)
 
 
 def _length(scope: _Message) -> int:

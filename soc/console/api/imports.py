@@ -57,8 +57,9 @@ def files(parts: Given, who: Reader, import_id: str, wanted: Annotated[WantedFil
     found = parts.imports.files(import_id, who.scope, state=wanted.state, limit=wanted.limit)
     return JSON({"files": [
         {
-            "name": one.name, "state": one.state, "reason": one.reason, "kind": one.kind, "bytes": one.bytes, "sha256": one.sha256,
-            "records": one.records, "sent": one.sent, "duplicates": one.duplicates, "bad": one.bad, "cut": one.cut,
+            "name": one.name, "state": one.state, "reason": one.reason, "kind": one.kind, "bytes": one.bytes,
+            "sha256": one.sha256, "records": one.records, "sent": one.sent, "duplicates": one.duplicates, "bad": one.bad,
+            "cut": one.cut,
         }
         for one in found
     ]})

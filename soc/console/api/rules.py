@@ -45,9 +45,9 @@ class Refused(Strict):
 @router.get("")
 def list_(parts: Given, who: Reader, wanted: Annotated[Wanted, Query()]) -> JSON:
     """Rules, the worst level first; `total` without the limit."""
-    given = {"enabled": wanted.enabled, "level": wanted.level, "product": wanted.product, "pack": wanted.pack, "text": wanted.text}
-    rules = parts.rules.list(**given, limit=wanted.limit, offset=wanted.offset)  # type: ignore[arg-type]
-    total = parts.rules.count(**given)  # type: ignore[arg-type]
+    given = {"level": wanted.level, "product": wanted.product, "pack": wanted.pack, "text": wanted.text}
+    rules = parts.rules.list(enabled=wanted.enabled, limit=wanted.limit, offset=wanted.offset, **given)
+    total = parts.rules.count(enabled=wanted.enabled, **given)
     return JSON({"rules": [_out(rule) for rule in rules], "total": total})
 
 
