@@ -92,7 +92,8 @@ def unique_starts(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
                 arrays[at] = pa.array([None if text is None else f"{text} #{number + row}" for row, text in enumerate(texts)], pa.string())
         number += batch.num_rows
         made.append(pa.RecordBatch.from_arrays(arrays, names=batch.schema.names))
-    return made
+    table = pa.concat_tables([pa.Table.from_batches([batch]) for batch in made], promote_options="default")
+    return table.combine_chunks().to_batches(max_chunksize=BATCH)
 
 
 def run(engine: Engine, batches: list[pa.RecordBatch], name: str) -> None:

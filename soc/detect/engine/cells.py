@@ -55,6 +55,13 @@ class Cells:
                 found += texts if pa.types.is_string(part.type) else [text_of(value) for value in texts]
         return found
 
+    def texts(self, wanted: Ids) -> Any:
+        """The values of these numbers as one string array; None if they are not all single texts of one column."""
+        if len(self._parts) != 1 or isinstance(self._parts[0][1], list) or not pa.types.is_string(self._parts[0][1].type):
+            return None
+        part = self._parts[0][1]
+        return part if len(wanted) == len(part) else part.take(pa.array(wanted - FIRST_VALUE))
+
     def over(self, other: Cells) -> Cells:
         """Of each row our value, or where we have none the other's."""
         shift = self.size - FIRST_VALUE
@@ -90,6 +97,7 @@ class Columns:
         self._batch = batch
         self.height: int = batch.num_rows
         self._at = {name: index for index, name in enumerate(batch.schema.names)}
+        self._numbers = {column.name for column in batch.schema if pa.types.is_integer(column.type)}
         self._cells: dict[Names, Cells | None] = {}
         self._kv = _Spilled.of(batch.column(self._at[KV])) if KV in self._at else None
         self._nulls = self._null_rows()
@@ -97,6 +105,10 @@ class Columns:
     def fields(self) -> list[str]:
         """Every field that has a column of its own."""
         return list(dict.fromkeys(field_of(name) for name in self._at if name != KV))
+
+    def is_number(self, field: str) -> bool:
+        """Whether the field's column holds whole numbers."""
+        return field in self._numbers and field + "[]" not in self._at
 
     def cells(self, names: Names) -> Cells | None:
         """The cells of a rule's field; None if no event of the batch has it."""
@@ -124,10 +136,12 @@ class Columns:
         found: Cells | None = None
         single, many = self._at.get(field), self._at.get(field + "[]")
         if single is not None and not field.endswith("[]") and field != KV:
-            found = _scalar_cells(self._batch.column(single))
+            column = self._batch.column(single)
+            found = _scalar_cells(column) if column.null_count < self.height else None
         if many is not None:
-            lists = _list_cells(self._batch.column(many))
-            found = lists if found is None else found.over(lists)
+            column = self._batch.column(many)
+            lists = _list_cells(column) if column.null_count < self.height else None
+            found = lists if found is None else found if lists is None else found.over(lists)
         if self._kv is not None and field in self._kv.codes:
             spilled = self._kv.cells(self._kv.keys == self._kv.codes[field], self.height)
             if spilled is not None:
@@ -161,7 +175,10 @@ def _scalar_cells(array: Any) -> Cells:
     elif pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
         array = array.cast(pa.string())
     encoded = array.dictionary_encode()
-    ids = np.asarray(pc.fill_null(encoded.indices, -FIRST_VALUE)).astype(np.int64) + FIRST_VALUE
+    indices = encoded.indices
+    ids = np.frombuffer(indices.buffers()[1], np.int32, len(indices), indices.offset * 4).astype(np.int64) + FIRST_VALUE
+    if indices.null_count:
+        ids[~np.asarray(indices.is_valid())] = ABSENT
     return Cells(ids, [(FIRST_VALUE, encoded.dictionary)], FIRST_VALUE + len(encoded.dictionary))
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import ahocorasick_rs
+import numpy as np
+import pyarrow.compute as pc
 
 from soc.detect.compiled import AtomSpec
 from soc.detect.engine.values import fold, glob_parts, test_of
@@ -22,6 +24,8 @@ _ENTRY: Final = 160
 """Bytes a remembered value costs beside its text, roughly."""
 _NOTHING: Final[frozenset[int]] = frozenset()
 
+_OF_NUMBERS: Final = frozenset("-0123456789")
+
 _CONTAINS, _STARTS, _ENDS, _GATE = range(4)
 Value = str | tuple[str, ...]
 
@@ -29,7 +33,7 @@ Value = str | tuple[str, ...]
 class FieldTests:
     """The atoms (number, spec) of one field. Class 0 is what an event without the field makes true."""
 
-    def __init__(self, atoms: Sequence[tuple[int, AtomSpec]]) -> None:
+    def __init__(self, atoms: Sequence[tuple[int, AtomSpec]], *, at_once: bool = False) -> None:
         self._equal: dict[str, list[int]] = {}
         self._equal_cased: dict[str, list[int]] = {}
         self._always: list[int] = []
@@ -52,19 +56,34 @@ class FieldTests:
         patterns = list(self._literals)
         self._targets = list(self._literals.values())
         self._automaton = ahocorasick_rs.AhoCorasick(patterns, store_patterns=False) if patterns else None
+        self.may_hold_in_numbers = bool(self._single or self._always) or any(not set(one) - _OF_NUMBERS for one in patterns)
+        others = self._equal or self._equal_cased or self._always or self._single or present
+        self.at_once = at_once and bool(patterns) and not others
+        self._bytes = ahocorasick_rs.BytesAhoCorasick([one.encode() for one in patterns]) if self.at_once else None
         del self._literals
         self.sets: list[frozenset[int]] = []
         self._classes: dict[frozenset[int], int] = {}
         self._known: dict[Value | bytes, int] = {}
-        self.weight = 0
+        self._older: dict[Value | bytes, int] = {}
+        self.value_weight = self._older_weight = self.class_weight = 0
         self._absent, self._null = frozenset(absent), frozenset(null)
         self.forget()
 
     def forget(self) -> None:
         """Drop what is remembered; class numbers begin anew."""
-        self.sets, self._classes, self._known = [], {}, {}
-        self.weight = 0
+        self.sets, self._classes, self._known, self._older = [], {}, {}, {}
+        self.value_weight = self._older_weight = self.class_weight = 0
         self._class(self._absent)
+
+    def age(self) -> None:
+        """Drop the values that were not met since the last call; classes stay."""
+        self._older, self._older_weight = self._known, self.value_weight
+        self._known, self.value_weight = {}, 0
+
+    @property
+    def weight(self) -> int:
+        """Bytes of what is remembered, roughly."""
+        return self.value_weight + self._older_weight + self.class_weight
 
     def null_class(self) -> int:
         """The class of an explicit null."""
@@ -80,9 +99,45 @@ class FieldTests:
             key = value if size <= _LONG else _digest(repr(value))
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = self._class(self.true_atoms(value))
-            self.weight += _ENTRY + min(size, _LONG)
+            known = self._older.get(key)
+            if known is None:
+                known = self._class(self.true_atoms(value))
+            self._known[key] = known
+            self.value_weight += _ENTRY + min(size, _LONG)
         return known
+
+    def classes_at_once(self, texts: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The classes of a whole string array, by one scan over its buffer; nothing is remembered. Only if `at_once`."""
+        assert self._bytes is not None
+        empty = self._class(_NOTHING)
+        found = np.full(len(texts), empty, np.int64)
+        offsets = np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, texts.offset * 4).astype(np.int64)
+        plain = np.asarray(pc.equal(pc.binary_length(texts), pc.utf8_length(texts)))
+        for at in np.flatnonzero(~plain).tolist():
+            found[at] = self._class(self._test(texts[at].as_py()))
+        lowered = np.frombuffer(texts.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]].copy()
+        lowered[(lowered >= 65) & (lowered <= 90)] += 32
+        matches = self._bytes.find_matches_as_indexes(lowered.tobytes(), overlapping=True)
+        if not matches:
+            return found
+        pattern, start, end = np.array(matches, np.int64).T
+        value = np.searchsorted(offsets, start + offsets[0], "right") - 1
+        inside = (end + offsets[0] <= offsets[value + 1]) & plain[value]
+        atoms: dict[int, set[int]] = {}
+        for at, number, at_start, at_end in zip(value[inside].tolist(), pattern[inside].tolist(),
+                                                (start[inside] + offsets[0] == offsets[value[inside]]).tolist(),
+                                                (end[inside] + offsets[0] == offsets[value[inside] + 1]).tolist(), strict=True):
+            true = atoms.setdefault(at, set())
+            for kind, atom in self._targets[number]:
+                if kind == _GATE:
+                    atom, test = self._gated[atom]
+                    if atom not in true and test(texts[at].as_py()):
+                        true.add(atom)
+                elif kind == _CONTAINS or (kind == _STARTS and at_start) or (kind == _ENDS and at_end):
+                    true.add(atom)
+        for at, true in atoms.items():
+            found[at] = self._class(frozenset(true))
+        return found
 
     def true_atoms(self, value: Value) -> frozenset[int]:
         """The numbers of the atoms that hold for a present value."""
@@ -95,7 +150,7 @@ class FieldTests:
         if number is None:
             number = self._classes[atoms] = len(self.sets)
             self.sets.append(atoms)
-            self.weight += _ENTRY + 64 * len(atoms)
+            self.class_weight += _ENTRY + 64 * len(atoms)
         return number
 
     def _add(self, number: int, spec: AtomSpec) -> None:

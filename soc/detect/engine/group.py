@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -105,7 +106,7 @@ class Group:
             else:
                 by_field.setdefault(pipelines.names(logsource, spec.field), []).append((number, spec))
         self._fields = [(names, FieldTests(atoms)) for names, atoms in by_field.items()]
-        self._keywords = FieldTests(keywords) if keywords else None
+        self._keywords = FieldTests(keywords, at_once=True) if keywords else None
         self._verdicts: dict[Any, Verdict] = {}
 
     @property
@@ -115,12 +116,16 @@ class Group:
         return known + 400 * len(self._verdicts)
 
     def forget(self) -> None:
-        """Drop everything remembered."""
-        self._verdicts.clear()
-        for _, tests in self._fields:
-            tests.forget()
-        if self._keywords:
-            self._keywords.forget()
+        """Drop the values not met since the last time; if classes and verdicts are the most of it, everything."""
+        every = [tests for _, tests in self._fields] + ([self._keywords] if self._keywords else [])
+        classes = sum(tests.class_weight for tests in every) + 400 * len(self._verdicts)
+        if classes * 2 > self.weight:
+            self._verdicts.clear()
+            for tests in every:
+                tests.forget()
+        else:
+            for tests in every:
+                tests.age()
 
     def match(self, columns: Columns, rows: Ids | None) -> Iterable[tuple[int, Verdict]]:
         """(row, what it matches) of every row that some rule matches; `rows` None means all."""
@@ -133,7 +138,7 @@ class Group:
             if cells is not None:
                 signature.add(at, _classes(cells, rows, tests), len(tests.sets))
         if self._keywords is not None:
-            for cells in _searched(columns):
+            for cells in _searched(columns, self._keywords.may_hold_in_numbers):
                 signature.add(-1, _classes(cells, rows, self._keywords), len(self._keywords.sets))
         for at, reference in enumerate(self._references):
             truth = reference.column(columns, rows)
@@ -203,9 +208,17 @@ class _Signature:
         inverse = inverse.reshape(-1)
         places = [at for at, _ in self._columns]
         table = np.stack([classes[firsts] for _, classes in self._columns], axis=1).tolist()
+        order: list[Ids] = []
+
+        def members(number: int) -> Ids:
+            if not order:
+                order.append(np.argsort(inverse, kind="stable"))
+                order.append(np.concatenate(([0], np.cumsum(np.bincount(inverse)))))
+            return order[0][order[1][number] : order[1][number + 1]]
+
         for number, row in enumerate(table):
             named = [(at, one) for at, one in zip(places, row, strict=True) if one]
-            yield _key(self._constant + named), lambda number=number: np.flatnonzero(inverse == number)
+            yield _key(self._constant + named), partial(members, number)
 
 
 def _key(named: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
@@ -222,15 +235,19 @@ def _classes(cells: Cells, rows: Ids | None, tests: FieldTests) -> Ids:
         lut[NULL] = tests.null_class()
     wanted = np.flatnonzero(seen[FIRST_VALUE:]) + FIRST_VALUE
     if len(wanted):
-        class_of = tests.class_of
-        lut[wanted] = [class_of(value) for value in cells.values(wanted)]
+        texts = cells.texts(wanted) if tests.at_once else None
+        if texts is not None:
+            lut[wanted] = tests.classes_at_once(texts)
+        else:
+            class_of = tests.class_of
+            lut[wanted] = [class_of(value) for value in cells.values(wanted)]
     return lut[ids]
 
 
-def _searched(columns: Columns) -> Iterable[Cells]:
-    """The cells that keywords are looked for in."""
+def _searched(columns: Columns, numbers: bool) -> Iterable[Cells]:
+    """The cells that keywords are looked for in; whole numbers only where a keyword could stand in one."""
     for field in columns.fields():
-        if searched_by_keywords(field):
+        if searched_by_keywords(field) and (numbers or not columns.is_number(field)):
             cells = columns.cells(Names((field,)))
             if cells is not None:
                 yield cells
