@@ -55,9 +55,9 @@ def commands_page() -> str:
     lines = ["# Commands", "", *HOW_COMMANDS_GO]
     for name in COMMANDS:
         for path, found in every_command(name):
-            sentence = " ".join((found.help or "").split("\n\n")[0].split())
+            sentence = re.sub(r"\[/?[a-z]*\]", "", " ".join((found.help or "").split("\n\n")[0].split()))
             lines += ["", f"{'##' if path.count(' ') == 1 else '###'} {path}", "", sentence]
-            parameters = [p for p in found.params if p.name not in ("help",) and not getattr(p, "hidden", False)]
+            parameters = [p for p in found.params if p.name not in ("help", "install_completion", "show_completion") and not getattr(p, "hidden", False)]
             if parameters:
                 lines.append("")
             for p in parameters:

@@ -76,7 +76,7 @@ def test_a_changed_head_is_noticed(audit, access_db, head):
 
 
 def test_a_row_is_kept_exactly_if_its_transaction_is(audit, access_db):
-    with pytest.raises(ZeroDivisionError), access_db.write() as connection:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), access_db.write() as connection:
         audit.record("u_1", "user.add", "u_9", now=1, connection=connection)
         raise ZeroDivisionError
     assert audit.head().seq == 10

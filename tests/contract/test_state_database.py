@@ -95,7 +95,7 @@ def test_migrating_says_nothing_in_the_log(database_url, caplog):
 def test_an_exception_takes_the_whole_write_back(state_db):
     with state_db.write() as connection:
         connection.execute(text("CREATE TABLE notes (note TEXT)"))
-    with pytest.raises(ZeroDivisionError), state_db.write() as connection:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), state_db.write() as connection:
         connection.execute(text("INSERT INTO notes VALUES ('lost')"))
         raise ZeroDivisionError
     with state_db.read() as connection:
@@ -201,7 +201,7 @@ def test_a_damaged_sqlite_file_is_named(tmp_path):
 def test_a_full_disk_is_named_and_keeps_nothing(tmp_path):
     database = Database.open(sqlite_url(tmp_path / "state.db"), STATE)
     database.migrate()
-    with pytest.raises(DiskFullError), database.write() as connection:  # noqa: PT012
+    with pytest.raises(DiskFullError), database.write() as connection:
         connection.execute(text("PRAGMA max_page_count = 1"))
         connection.execute(text("CREATE TABLE big AS SELECT randomblob(1000000) AS blob"))
     database.close()
