@@ -283,7 +283,58 @@ def run_gateway(role: Role, *, listen: bool) -> None:
 
 def run_console(role: Role) -> None:
     """The API and the pages."""
-    raise NotImplementedError
+    from contextlib import closing
+
+    import uvicorn
+
+    from alerts.store import AlertStore
+    from soc.access.agencies import AgencyStore
+    from soc.access.audit import Audit
+    from soc.access.authentication import Authentication
+    from soc.access.setup import Setup
+    from soc.access.sources import SourceStore
+    from soc.console.app import create_console
+    from soc.console.parts import Parts
+    from soc.detect.ledger import Ledger
+    from soc.detect.rulestore import RuleStore
+    from soc.health import Health
+    from soc.ingest.deliver import GatewayClient
+    from soc.ingest.imports import ImportStore
+    from soc.ingest.replay import replay
+    from soc.store.deadletters import DeadLetters
+    from soc.store.embedded import EmbeddedStore
+    from soc.store.manifest import Manifest
+    from soc.tls import tls_for
+
+    config = role.config
+    state, access = open_databases(role.data, config)
+    letters = DeadLetters(Manifest.open(role.data))
+    tls = tls_for(config, role.data, config.console.host, "console")
+
+    def send_again(numbers: Sequence[int]) -> int:
+        with closing(GatewayClient(role.data / "run" / "gateway.sock", patience=10.0)) as client:
+            return replay(letters, numbers, client)
+
+    app = create_console(Parts(
+        events=EmbeddedStore(role.data, Manifest.open(role.data), memory_limit=f"{config.store.memory_limit >> 20}MB",
+                             threads=config.store.threads, timeout=config.store.query_timeout),
+        alerts=AlertStore(state), rules=RuleStore(state), sources=SourceStore(state), imports=ImportStore(state), letters=letters,
+        agencies=AgencyStore(access), doors=Authentication(access, session=int(config.console.session * 1e6)), setup=Setup(access),
+        audit=Audit(access), health=Health(data=role.data, config=config, manifest=Manifest.open(role.data), ledger=Ledger(state)).report,
+        replay=send_again, now=now_micros, name=config.centre.name, language=config.centre.language, timezone=config.centre.timezone,
+        secure=tls is not None))
+    server = uvicorn.Server(uvicorn.Config(
+        app, host=config.console.host, port=config.console.port, log_config=None, access_log=False, server_header=False, lifespan="off",
+        proxy_headers=False, ssl_certfile=str(tls.certificate) if tls else None, ssl_keyfile=str(tls.key) if tls else None))
+
+    def watch() -> None:
+        while not role.stopping.wait(0.2):
+            role.beat()
+        server.should_exit = True
+
+    threading.Thread(target=watch, name="heartbeat", daemon=True).start()
+    server.run()
+    role.stopping.set()
 
 
 # ---- running them

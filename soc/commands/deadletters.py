@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -13,18 +13,17 @@ import typer
 from soc.commands.centre import Options, open_centre
 from soc.commands.gateway import answering_gateway
 from soc.commands.output import fail, quiet, say, show
-from soc.errors import NotFoundError
-from soc.event import FrameContext, Scope, from_micros
-from soc.ingest.frame import decode_context
+from soc.event import Scope, from_micros
+from soc.ingest.replay import REPLAYABLE, Replayer
+from soc.ingest.replay import replay as deliver
 from soc.store.deadletters import DeadLetter, DeadLetters
 
-__all__ = ["Replayer", "app", "replay_letters"]
+__all__ = ["app", "replay_letters"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", help="Records that could not be parsed.")
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Number = Annotated[int, typer.Argument(metavar="ID", help="The dead letter's number.")]
-_REPLAYABLE = ("dead", "replaying")
 _PAGE = 1_000
 _PATIENCE = 120.0
 
@@ -115,18 +114,11 @@ def discard(
     letters = DeadLetters(centre.manifest)
     for number in numbers:
         letters.get(number, Scope.everything())
-    moved = letters.move(numbers, "discarded", only=_REPLAYABLE)
+    moved = letters.move(numbers, "discarded", only=REPLAYABLE)
     _audit(centre, "deadletters.discard", {"letters": numbers[:1000], "why": reason, "discarded": moved})
     say(f"Discarded {moved:,} of {len(numbers):,}.")
     if not moved:
         raise typer.Exit(1)
-
-
-class Replayer(Protocol):
-    """Has a record read again."""
-
-    def replay(self, context: FrameContext, number: int, record: bytes) -> None:
-        """Deliver it; returns once that is on disk."""
 
 
 def replay_letters(
@@ -138,15 +130,7 @@ def replay_letters(
     Each is marked before it is delivered, and the normaliser takes a marked one once: an interruption doubles nothing,
     and replaying again goes on. Raises NotFoundError for a number that is none.
     """
-    for number in numbers:
-        letter = letters.get(number, Scope.everything())
-        if letter.state not in _REPLAYABLE:
-            raise NotFoundError(f"dead letter {number} is {letter.state}", remedy="`soc deadletters list` shows what is dead")
-    for number in numbers:
-        letter = letters.get(number, Scope.everything())
-        letters.move([number], "replaying", only=_REPLAYABLE)
-        known = orjson.loads(letters.context(number)) | {"first": letter.n, "count": 1}
-        replayer.replay(decode_context(orjson.dumps(known)), number, letters.raw(number, Scope.everything()))
+    deliver(letters, numbers, replayer)
     waiting, until = set(numbers), clock() + _PATIENCE
     parsed = again = 0
     while waiting and clock() < until:
@@ -162,7 +146,7 @@ def replay_letters(
 
 def _all(letters: DeadLetters, *, reason: str, source: str, import_id: str) -> list[int]:
     found: list[int] = []
-    for state in _REPLAYABLE:
+    for state in REPLAYABLE:
         after = 0
         while page := letters.list(
                 Scope.everything(), reason=reason, source=source, import_id=import_id, state=state, limit=_PAGE, after=after):

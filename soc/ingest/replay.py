@@ -4,30 +4,41 @@ The event it may become has the id it would have had; the normaliser takes each 
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
-from soc.event import Lane, Scope
-from soc.ingest.batch import Batch, Compression, Encoding, Intake
+from soc.errors import NotFoundError
+from soc.event import FrameContext, Scope
 from soc.ingest.frame import decode_context
 from soc.store.deadletters import DeadLetters
 
-__all__ = ["replay"]
+__all__ = ["REPLAYABLE", "Replayer", "replay"]
+
+REPLAYABLE = ("dead", "replaying")
+"""States a letter may be replayed in; one whose replay was interrupted is replaying still."""
 
 
-async def replay(letters: DeadLetters, intake: Intake, numbers: Iterable[int]) -> int:
-    """Put dead letters into the journal again; returns how many. Those in another state than dead are left alone.
+class Replayer(Protocol):
+    """Has a record read again (`soc.ingest.deliver.GatewayClient`)."""
 
-    A letter whose replay was interrupted (state "replaying") is sent again. Raises NotFoundError, StoreError.
+    def replay(self, context: FrameContext, number: int, record: bytes) -> None:
+        """Deliver it; returns once that is on disk."""
+
+
+def replay(letters: DeadLetters, numbers: Sequence[int], replayer: Replayer) -> int:
+    """Mark these dead letters and deliver them anew; returns how many.
+
+    Marked before it is delivered, and taken by the normaliser only while it is marked: an interruption doubles nothing.
+    Raises NotFoundError for a number that is none or is dead no more (before anything is delivered), StoreError.
     """
-    sent = 0
-    for number in numbers:
-        letter = letters.get(number, Scope.everything())
-        if letter.state not in ("dead", "replaying"):
-            continue
-        raw = letters.raw(number, Scope.everything())
-        context = replace(decode_context(letters.context(number)), first=letter.n, count=1, replay=number)
-        letters.move([number], "replaying")
-        await intake.accept(Batch(context, Encoding.SIZED, Compression.NONE, len(raw).to_bytes(4, "little") + raw), Lane(letter.lane))
-        sent += 1
-    return sent
+    everything = Scope.everything()
+    found = [letters.get(number, everything) for number in numbers]
+    for letter in found:
+        if letter.state not in REPLAYABLE:
+            raise NotFoundError(f"dead letter {letter.id} is {letter.state}", remedy="`soc deadletters list` shows what is dead")
+    for letter in found:
+        letters.move([letter.id], "replaying", only=REPLAYABLE)
+        context = replace(decode_context(letters.context(letter.id)), first=letter.n, count=1)
+        replayer.replay(context, letter.id, letters.raw(letter.id, everything))
+    return len(found)

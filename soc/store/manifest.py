@@ -98,7 +98,7 @@ class Cut:
 
 
 class Manifest:
-    """One process's view of the manifest. Not thread-safe; open one per thread."""
+    """One process's view of the manifest. Threads may share it."""
 
     def __init__(self, node: NodeDatabase) -> None:
         self.node = node
@@ -123,6 +123,10 @@ class Manifest:
 
     def snapshot(self) -> Snapshot:
         """The files that are the store now. Cheap when little changed since the last call."""
+        with self.node.lock:
+            return self._refreshed()
+
+    def _refreshed(self) -> Snapshot:
         generation = self.generation()
         if generation == self._generation:
             return self._cached

@@ -6,6 +6,7 @@ one short IMMEDIATE transaction with synchronous=FULL; several processes may ope
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,11 +67,12 @@ _SCHEMA = (
 
 
 class NodeDatabase:
-    """One connection to node.db. Not thread-safe: one per thread or process."""
+    """One connection to node.db; threads of one process take turns at it."""
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
         """Opens, and migrates if the file is older. Raises StoreError if it is newer or no database."""
         self.path = path
+        self.lock = threading.RLock()
         try:
             self.connection = sqlite3.connect(
                 path if create else f"{path.resolve().as_uri()}?mode=rw", uri=not create,
@@ -102,6 +104,10 @@ class NodeDatabase:
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """One transaction, written through before it ends. Raises StoreError when it cannot be."""
+        with self.lock:
+            yield from self._transaction()
+
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
             self.connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as fault:
@@ -119,7 +125,8 @@ class NodeDatabase:
 
     def rows(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
         """The rows of a read."""
-        return self.connection.execute(query, values).fetchall()
+        with self.lock:
+            return self.connection.execute(query, values).fetchall()
 
     def close(self) -> None:
         """Close the connection."""
