@@ -383,7 +383,7 @@ def running_centre(data: Path, config_file: Path | None = None, *, say: Callable
 
 
 def _tend(supervisor: Supervisor, stop: threading.Event) -> None:
-    while not stop.wait(0.25):
+    while not stop.wait(0.1):
         supervisor.tend()
 
 
