@@ -219,7 +219,11 @@ def _ports(data: Path, config: Config) -> Iterator[Finding]:
         check, place = f"{name} port", f"{host}:{port}"
         try:
             _bind(host, port)
-            yield Finding(check, State.OK, f"{place} is free")
+            if running:
+                yield Finding(check, State.WARN, f"a server runs on this folder, yet nobody listens on {place}",
+                              "wait a few seconds if it has just started; else look at what it says")
+            else:
+                yield Finding(check, State.OK, f"{place} is free")
         except PermissionError:
             yield Finding(check, State.FAIL, f"{place} may not be used by this user", f"choose {name}.port above 1023")
         except OSError as error:
