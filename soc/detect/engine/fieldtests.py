@@ -5,7 +5,7 @@ necessary literal only where it occurs. A set of true atoms is a class; values a
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from soc.detect.compiled import AtomSpec
+from soc.detect.engine.needles import needles
 from soc.detect.engine.values import fold, glob_parts, test_of
 
 __all__ = ["FieldTests"]
@@ -161,22 +162,24 @@ class FieldTests:
             table.setdefault(spec.literal if spec.cased else fold(spec.literal), []).append(number)
         elif spec.test in ("contains", "startswith", "endswith"):
             if spec.cased:
-                self._gate(number, spec, spec.literal)
+                self._gate(number, spec, (spec.literal,))
             else:
                 kind = {"contains": _CONTAINS, "startswith": _STARTS, "endswith": _ENDS}[spec.test]
                 self._literals.setdefault(fold(spec.literal), []).append((kind, number))
         elif spec.test == "like":
             texts = (part for part in glob_parts(spec.literal) if isinstance(part, str))
-            self._gate(number, spec, max(texts, key=len, default=""))
+            longest = max(texts, key=len, default="")
+            self._gate(number, spec, (longest,) if longest else ())
         else:
-            self._gate(number, spec, "")
+            self._gate(number, spec, needles(spec.literal) if spec.test == "re" else ())
 
-    def _gate(self, number: int, spec: AtomSpec, literal: str) -> None:
-        """A test by itself; where `literal` is necessary for it, only on values that contain it (case ignored)."""
-        if not literal:
+    def _gate(self, number: int, spec: AtomSpec, literals: Collection[str]) -> None:
+        """A test by itself; where one of `literals` is necessary for it, only on values that contain one (case ignored)."""
+        if not literals:
             self._single.append((number, test_of(spec)))
             return
-        self._literals.setdefault(fold(literal), []).append((_GATE, len(self._gated)))
+        for literal in sorted({fold(one) for one in literals}):
+            self._literals.setdefault(literal, []).append((_GATE, len(self._gated)))
         self._gated.append((number, test_of(spec)))
 
     def _test(self, text: str) -> frozenset[int]:

@@ -20,6 +20,7 @@ __all__ = ["MAX_PATTERN", "compare_fields", "fold", "glob_parts", "number_of", "
 MAX_PATTERN: Final = 8_192
 """Characters of one regular expression."""
 _REGEX_MEMORY: Final = 2 * 1024 * 1024
+_LONG_ENOUGH: Final = re.compile(r"(\(\?s\))?(?:\.|\(\.\)|\(\?:\.\))\{([0-9]{1,4})(?:,)?\}")
 _NUMBER: Final = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?\s*\Z")
 
 Test = Callable[[str], bool]
@@ -100,6 +101,9 @@ def test_of(spec: AtomSpec) -> Test:
         return _plain(spec.test, literal) if spec.cased else _folded(spec.test, fold(literal))
     if spec.test in ("like", "re"):
         search = search_of(pattern_of(spec))
+        long = _LONG_ENOUGH.fullmatch(spec.literal) if spec.test == "re" else None
+        if long is not None:
+            return _longer(int(long[2]), within_lines=long[1] is None)
         if spec.test == "re" or spec.cased:
             return lambda text: search(text.encode("utf-8", "replace")) is not None
         return lambda text: search(fold(text).encode("utf-8", "replace")) is not None
@@ -137,6 +141,13 @@ def compare_fields(test: str, left: str, right: str) -> bool:
     if test == "fieldref startswith":
         return a.startswith(b)
     return a.endswith(b) if test == "fieldref endswith" else b in a
+
+
+def _longer(size: int, *, within_lines: bool) -> Test:
+    """What ``.{size,}`` asks, which an automaton answers with thousands of states."""
+    if within_lines:
+        return lambda text: len(text) >= size and any(len(line) >= size for line in text.split("\n"))
+    return lambda text: len(text) >= size
 
 
 def _plain(test: str, literal: str) -> Test:
