@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,11 +21,13 @@ from typing import Any
 from soc.config import Config
 from soc.event import Lane
 from soc.folder import DataFolder
+from soc.logs import start_logging
 from soc.supervisor import Supervisor, die_with_parent, give_back_memory, hold_role, write_note
 
 __all__ = ["ROLES", "arguments", "main", "open_databases", "prepare", "reconcile", "running_centre"]
 
 ROLES = ("gateway", "normaliser", "detector", "console")
+_log = logging.getLogger(__name__)
 _FOLDERS = ("journal", "cuts", "segments", "quarantine", "run", "tmp")
 _BEAT = 1.0
 
@@ -118,7 +120,8 @@ def run_normaliser(role: Role) -> None:
     config = role.config.normaliser
     normaliser = Normaliser(
         data=role.data, disk=disk, manifest=Manifest.open(role.data), source=JournalSource(role.data, disk), parser=Parsers(),
-        centre=role.folder.centre, limits=NormaliserLimits(live_records=config.cut_records, bulk_records=config.cut_records))
+        centre=role.folder.centre, limits=NormaliserLimits(live_records=config.cut_records, bulk_records=config.bulk_records,
+                                                            live_share=config.live_share))
     normaliser.clean()
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)  # records make no cycles: 4 % of the normaliser's time went to looking for them
@@ -172,7 +175,7 @@ def _keep_store(role: Role) -> None:
                 expired = time.monotonic()
                 expire(manifest, config.retention.classes, config.retention.default, now_micros())
         except (SocError, OSError) as fault:  # tried again; the events are where they were
-            print(f"compactor: {fault}", file=sys.stderr, flush=True)
+            _log.warning("compaction failed; it is tried again", extra={"fault": str(fault)})
             role.stopping.wait(5)
         role.stopping.wait(0.05 if busy else 2.0)
 
@@ -190,7 +193,7 @@ def run_detector(role: Role) -> None:
     state, _ = open_databases(role.data, role.config)
     detector = Detector(
         data=role.data, manifest=Manifest.open(role.data), database=state, rules=RuleStore(state), engine=Engine,
-        entity=entity_of, sink=AlertPipeline(), undone=undone_among)
+        entity=entity_of, sink=AlertPipeline(), undone=undone_among, live_share=role.config.detector.live_share)
     fault = ""
     while not role.stopping.is_set():
         try:
@@ -200,7 +203,7 @@ def run_detector(role: Role) -> None:
             took, fault = 0, str(error)
         role.beat(events=detector.events, matches=detector.matches, rules=detector.rules, isolated=dict(detector.isolated), fault=fault)
         if not took:
-            role.stopping.wait(1.0 if fault else 0.25)
+            role.stopping.wait(1.0 if fault else role.config.detector.poll)
 
 
 def run_gateway(role: Role, *, listen: bool) -> None:
@@ -247,7 +250,8 @@ def run_gateway(role: Role, *, listen: bool) -> None:
 
     async def run() -> None:
         intake = DurableIntake(role.data, RealDisk(), node, IntakeLimits(
-            file_size=config.journal.file_size, pending=config.journal.max_backlog, warn=config.disk.warn, refuse=config.disk.refuse))
+            file_size=config.journal.file_size, pending=config.journal.max_backlog,
+            backlog=config.journal.max_unread, warn=config.disk.warn, refuse=config.disk.refuse))
         await intake.start()
         stop, accounting = asyncio.Event(), Accounting(time.time, role.folder.centre)
         accounting.resume(read_heartbeat(role.data / "run" / "gateway.json"))
@@ -267,7 +271,8 @@ def run_gateway(role: Role, *, listen: bool) -> None:
                 local=role.data / "run" / "gateway.sock",
                 syslog=listen_on(config.syslog.host, config.syslog.port, "syslog") if listen and config.syslog.enabled else None,
                 syslog_default=default_source,
-                limits=GatewayLimits(body=config.gateway.max_body, deadline=config.gateway.deadline, connections=config.gateway.max_connections,
+                limits=GatewayLimits(body=config.gateway.max_body, buffered=config.gateway.max_buffered,
+                                     deadline=config.gateway.deadline, connections=config.gateway.max_connections,
                                      bounds=Bounds(unpacked=config.gateway.max_unpacked, records=config.gateway.max_records)),
                 syslog_limits=SyslogLimits(message=config.syslog.max_message, connections=config.syslog.max_connections),
                 stored=lambda lane: int(node.rows("SELECT COALESCE(MAX(sequence), 0) FROM positions WHERE consumer = 'normaliser' AND lane = ?",
@@ -319,7 +324,8 @@ def run_console(role: Role) -> None:
         events=EmbeddedStore(role.data, Manifest.open(role.data), memory_limit=f"{config.store.memory_limit >> 20}MB",
                              threads=config.store.threads, timeout=config.store.query_timeout),
         alerts=AlertStore(state), rules=RuleStore(state), sources=SourceStore(state), imports=ImportStore(state), letters=letters,
-        agencies=AgencyStore(access), doors=Authentication(access, session=int(config.console.session * 1e6)), setup=Setup(access),
+        agencies=AgencyStore(access), doors=Authentication(
+            access, session=int(config.console.session * 1e6), idle=int(config.console.idle * 1e6)), setup=Setup(access),
         audit=Audit(access), health=Health(data=role.data, config=config, manifest=Manifest.open(role.data), ledger=Ledger(state)).report,
         replay=send_again, now=now_micros, name=config.centre.name, language=config.centre.language, timezone=config.centre.timezone,
         secure=tls is not None))
@@ -352,6 +358,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.parent:
         die_with_parent(given.parent)
     role = Role(given.role, given.data, Config.load(given.config))
+    start_logging(role.config.logging.level, role.config.logging.format, role.name)
     run: dict[str, Callable[[], None]] = {
         "gateway": lambda: run_gateway(role, listen=not given.local),
         "normaliser": lambda: run_normaliser(role),

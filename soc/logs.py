@@ -6,18 +6,16 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from soc.config import LoggingConfig
-
 __all__ = ["start_logging"]
 
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
-def start_logging(config: LoggingConfig, role: str) -> None:
-    """Send this process's log to stderr, from `config.level` up. `extra=` fields of a message stand beside it."""
+def start_logging(level: str, form: str, role: str) -> None:
+    """Send this process's log to stderr, from `level` up, as "text" or "json". `extra=` fields of a message stand beside it."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines(role, as_json=config.format == "json"))
-    logging.basicConfig(level=config.level.upper(), handlers=[handler], force=True)
+    handler.setFormatter(_Lines(role, as_json=form == "json"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 class _Lines(logging.Formatter):

@@ -8,7 +8,7 @@ from soc.access.audit import Audit
 from soc.access.passwords import needs_rehash, verify_password
 from soc.access.principal import Principal
 from soc.access.roles import permissions_of
-from soc.access.sessions import ABSOLUTE, Session, SessionStore
+from soc.access.sessions import ABSOLUTE, IDLE, Session, SessionStore
 from soc.access.throttle import Throttle
 from soc.access.tokens import PREFIX, TokenStore
 from soc.access.users import User, UserStore, name_key, scope_of
@@ -28,11 +28,11 @@ class LoginRefused(PermissionDenied):
 
 
 class Authentication:
-    """Lets people and programs in, and names who they are. A session ends `session` microseconds after its login."""
+    """Lets people and programs in, and names who they are. A session ends `session` microseconds after its login, and `idle` after its last use."""
 
-    def __init__(self, database: Database, *, session: int = ABSOLUTE) -> None:
+    def __init__(self, database: Database, *, session: int = ABSOLUTE, idle: int = IDLE) -> None:
         self.users = UserStore(database)
-        self.sessions = SessionStore(database, absolute=session)
+        self.sessions = SessionStore(database, absolute=session, idle=idle)
         self.tokens = TokenStore(database)
         self._agencies = AgencyStore(database)
         self._throttle = Throttle(database)

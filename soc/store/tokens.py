@@ -33,7 +33,8 @@ _MAGIC = b"tok1"
 _BITS_PER_WORD = 10
 _PROBES = 5
 _MOST_NAMES = 2000
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
+_SLICE = 2048
 _MARKS = (',"', "\\", "\n", " ")
 _WORD = re.compile(rf"\w{{{SHORTEST},}}")
 
@@ -136,7 +137,15 @@ def _names(table: pa.Table) -> list[str] | None:
 
 
 def _texts(table: pa.Table) -> pa.ChunkedArray:
-    """Every distinct stretch of the free-text fields between marks that stand in no word: far less text than the lines."""
+    """Every distinct stretch of the free-text fields between marks that stand in no word: far less text than the lines.
+
+    By slices of `_SLICE` rows, so that no more than one slice is ever held split.
+    """
+    found = [_stretches(table.slice(at, _SLICE)) for at in range(0, max(1, table.num_rows), _SLICE)]
+    return pa.chunked_array([pc.unique(pa.chunked_array([c for each in found for c in each.chunks], pa.string()))])
+
+
+def _stretches(table: pa.Table) -> pa.ChunkedArray:
     names = set(table.schema.names)
     columns: list[pa.ChunkedArray] = []
     for name in FREE_TEXT:

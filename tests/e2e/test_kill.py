@@ -116,11 +116,11 @@ def test_no_kill_loses_doubles_or_changes_anything(centre: Any, wait_for: Any, t
     wait_for(lambda: centre.post("/ingest/v1/batches", b"", {})[0] in (400, 401, 411), 30)
     sender = Sender(centre, token)
     sender.start()
-    kills = {"gateway": 0, "normaliser": 0, "detector": 0, "supervisor": 0}
+    kills = {"gateway": 0, "normaliser": 0, "detector": 0, "console": 0, "supervisor": 0}
     back: dict[str, float] = {"gateway": 0.0, "detector": 0.0}
     while sum(kills.values()) < KILLS:
         time.sleep(chance.uniform(0.05, 0.9))
-        role = chance.choice(["gateway", "normaliser", "detector", "detector", "normaliser", "supervisor"])
+        role = chance.choice(["gateway", "normaliser", "detector", "detector", "normaliser", "console", "supervisor"])
         killed = time.monotonic()
         if role == "supervisor":
             centre.kill()

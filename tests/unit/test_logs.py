@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from soc.config import LoggingConfig
 from soc.logs import start_logging
 
 
@@ -21,7 +20,7 @@ def _restored() -> Iterator[None]:
 
 
 def test_json_lines_carry_level_role_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    start_logging(LoggingConfig(level="info", format="json"), "gateway")
+    start_logging("info", "json", "gateway")
     logging.getLogger("soc").warning("batch refused", extra={"source": "fw", "bytes": 12})
     logging.getLogger("soc").debug("left out")
     [line] = capsys.readouterr().err.splitlines()
@@ -31,7 +30,7 @@ def test_json_lines_carry_level_role_and_fields(capsys: pytest.CaptureFixture[st
 
 
 def test_text_lines_are_inert(capsys: pytest.CaptureFixture[str]) -> None:
-    start_logging(LoggingConfig(level="debug", format="text"), "gateway")
+    start_logging("debug", "text", "gateway")
     logging.getLogger("soc").info("peer said %s", "a\x1b[31m\nb\u202e")
     said = capsys.readouterr().err
     assert said.count("\n") == 1
