@@ -251,9 +251,18 @@ def _item(item: Any, build: _Build) -> Any:
     name = "" if item.field is None else str(item.field).replace(" ", "")
     if not item.value and not name:
         raise RuleError("a keyword list is empty")
+    _refuse_miscounted(item)
     values = item.value or [SigmaNull()]
     tree = _whole([_value(name, value, build) for value in values], "&" if item.value_linking is ConditionAND else "|")
     return ["!", tree] if item.negated else tree
+
+
+def _refuse_miscounted(item: Any) -> None:
+    """pySigma counts characters where base64offset must count bytes: right for ASCII only."""
+    from sigma.modifiers import SigmaBase64OffsetModifier
+
+    if SigmaBase64OffsetModifier in item.modifiers and not all(str(value).isascii() for value in item.original_value or ()):
+        raise RuleError("base64offset of text beyond ASCII is not supported", remedy="write out its three base64 forms")
 
 
 def _value(name: str, value: Any, build: _Build) -> Any:
