@@ -22,7 +22,7 @@ from soc.errors import NotFoundError, QueryError, StoreError
 from soc.event import UNASSIGNED, Event, Scope, parse_event_id
 from soc.store.columns import KV, field_of
 from soc.store.embedded_engine import Engine, FileFault, Session, Watchdog
-from soc.store.embedded_files import Indexes, Part, Source, damage, events_in, portions, read_rows, select, sources
+from soc.store.embedded_files import Indexes, Part, Source, costly, damage, events_in, overlaps, portions, read_rows, select, slices, sources
 from soc.store.eventstore import Bucket, Hits, TimeRange, TopValue
 from soc.store.page import MAX_PAGE, Key, bucket_width, date_text, filled, identified
 from soc.store.query import parse
@@ -40,6 +40,7 @@ IDLE = 300.0
 _BASE = frozenset({"@timestamp", "organization.id", "host.name", "soc.stream_hash", "soc.n", "soc.sub"})
 _FOOTER_CELLS = 400_000
 _FIRST = 500_000
+_SLICE = 10_000
 _ALL = 4_000_000_000
 _VALUES = 2_000_000
 _AT_ONCE = 3
@@ -302,6 +303,18 @@ class EmbeddedStore:
         if after is not None:
             within = TimeRange(within.start, after.at + 1 if within.end is None else min(within.end, after.at + 1))
         waiting = sorted(self._parts(question, within) if parts is None else parts, key=lambda p: -p.segment.max_time)
+        if costly(question.root):
+            found = []
+            for slice_ in slices(waiting, within, _SLICE):
+                inside = [p for p in waiting if overlaps(p.segment, slice_)]
+                found += self._newest(question, slice_, limit - len(found), after, inside)
+                if len(found) >= limit:
+                    break
+            return found
+        return self._newest(question, within, limit, after, waiting)
+
+    def _newest(self, question: _Question, within: TimeRange, limit: int, after: Key | None, waiting: Sequence[Part]) -> list[_Row]:
+        """The same for one stretch of time; `waiting` by falling time."""
         found: list[_Row] = []
         done = 0
         for portion in portions(waiting, _FIRST):

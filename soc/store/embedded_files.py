@@ -21,11 +21,13 @@ from soc.store.columns import KV, arrow_type, field_of
 from soc.store.eventstore import TimeRange
 from soc.store.fold import SUFFIX, words
 from soc.store.query_sql import needed, quoted
-from soc.store.query_tree import TEXT_FIELDS, Addresses, And, Between, Clause, Exists, Not, Or, Phrase, Query, Term, Wild
+from soc.store.query_tree import TEXT_FIELDS, Addresses, And, Between, Clause, Exists, Not, Or, Phrase, Query, Term, Wild, leaves
 from soc.store.reference import matches
 from soc.store.segment import SegmentRow
 
-__all__ = ["Indexes", "Part", "Source", "damage", "events_in", "may_hold", "portions", "read_rows", "select", "sources"]
+__all__ = [
+    "Indexes", "Part", "Source", "costly", "damage", "events_in", "may_hold", "overlaps", "portions", "read_rows", "select", "slices", "sources",
+]
 
 _CUT_BYTES = 8 << 20
 _FILES = 200
@@ -94,9 +96,7 @@ def select(segments: Sequence[SegmentRow], root: Clause, within: TimeRange, inde
     bits = _wants_words(root)
     asked = {field_of(name) for name in needed(root)} - {KV} | also
     for segment in segments:
-        if (within.start is not None and segment.max_time < within.start) or (within.end is not None and segment.min_time >= within.end):
-            continue
-        if not may_hold(root, segment, None):
+        if not overlaps(segment, within) or not may_hold(root, segment, None):
             continue
         loose = KV in segment.columns
         groups = indexes.groups(segment, bits=bits) if bits or loose else None
@@ -191,6 +191,40 @@ def _ranges(root: Clause, segment: SegmentRow, groups: Sequence[tokens.Group]) -
                 ranges.append((at, at + group.rows))
         at += group.rows
     return None if ranges == [(0, segment.rows)] else tuple(ranges)
+
+
+def overlaps(segment: SegmentRow, within: TimeRange) -> bool:
+    """Whether a file may hold events of that time."""
+    return (within.start is None or segment.max_time >= within.start) and (within.end is None or segment.min_time < within.end)
+
+
+def costly(clause: Clause) -> bool:
+    """Whether long texts have to be looked through: then newest events are looked for in slices of time."""
+    return any(isinstance(leaf, Phrase) or (isinstance(leaf, Term) and leaf.pattern.literal is None) for leaf in leaves(clause))
+
+
+def slices(parts: Sequence[Part], within: TimeRange, first: int) -> Iterator[TimeRange]:
+    """`within`, newest first, in stretches that hold about `first` rows and then four times more each."""
+    if not parts:
+        return
+    low = min(part.segment.min_time for part in parts)
+    high = max(part.segment.max_time for part in parts) + 1
+    low = low if within.start is None else max(low, within.start)
+    high = high if within.end is None else min(high, within.end)
+    rows = sum(_rows_between(part.segment, low, high) for part in parts)
+    width = max(1_000_000, int((high - low) * min(1.0, first / max(1.0, rows))))
+    end = high
+    while end > low:
+        start = max(low, end - width)
+        if start - low < width:
+            start = low
+        yield TimeRange(start, end)
+        end, width = start, width * 4
+
+
+def _rows_between(segment: SegmentRow, low: int, high: int) -> float:
+    span = segment.max_time - segment.min_time + 1
+    return segment.rows * max(0, min(high, segment.max_time + 1) - max(low, segment.min_time)) / span
 
 
 def portions(parts: Sequence[Part], first: int) -> Iterator[list[Part]]:
