@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,14 +19,15 @@ import pyarrow as pa
 
 from soc.ecs import kind_of
 from soc.errors import NotFoundError, QueryError, StoreError
-from soc.event import UNASSIGNED, Event, Scope, parse_event_id
+from soc.event import Event, Scope, parse_event_id
 from soc.store.columns import KV, field_of
 from soc.store.embedded_engine import Engine, FileFault, Session, Watchdog
 from soc.store.embedded_files import Indexes, Part, Source, costly, damage, events_in, overlaps, portions, read_rows, select, slices, sources
+from soc.store.embedded_sql import statement
 from soc.store.eventstore import Bucket, Hits, TimeRange, TopValue
 from soc.store.page import MAX_PAGE, Key, bucket_width, date_text, filled, identified
 from soc.store.query import parse
-from soc.store.query_sql import FALSE, TRUE, condition, needed
+from soc.store.query_sql import needed
 from soc.store.query_tree import EVERYTHING, Clause, Identity
 from soc.store.segment import SegmentRow
 
@@ -385,7 +386,7 @@ class EmbeddedStore:
             answers: list[tuple[Source, list[tuple[Any, ...]]]] = []
             with self._faults(question, pending) as fault:
                 for source in sources(pending, frozenset(wanted), self._data):
-                    sql, values = _statement(source, question, within, what, tail, after, values_of)
+                    sql, values = statement(source, question.root, question.scope, within, what, tail, after, values_of)
                     if sql:
                         answers.append((source, question.session.rows(sql, values, source.tables)))
                     self._remember(question.engine, source)
@@ -440,79 +441,3 @@ class EmbeddedStore:
 
 def _covers(within: TimeRange, segment: SegmentRow) -> bool:
     return (within.start is None or segment.min_time >= within.start) and (within.end is None or segment.max_time < within.end)
-
-
-def _statement(source: Source, question: _Question, within: TimeRange, what: str, tail: str, after: Key | None,
-               values_of: str) -> tuple[str, list[object]]:
-    """The SELECT over one source; "" where it can hold nothing. Only our own words and checked names become SQL."""
-    have = source.columns
-    if "@timestamp" not in have:
-        return "", []
-    tests: list[str] = []
-    bound: list[object] = []
-    looked = condition(question.root, have)
-    if looked.sql == FALSE:
-        return "", []
-    at = have["@timestamp"]
-    for sign, edge in ((">=", within.start), ("<", within.end)):
-        if edge is not None:
-            tests.append(f"{at} {sign} make_timestamptz(CAST(? AS BIGINT))")
-            bound.append(edge)
-    for column, allowed, absent in (("organization.id", question.scope.agencies, UNASSIGNED), ("host.name", question.scope.hosts, None)):
-        if allowed is None:
-            continue
-        if column not in have:
-            if absent not in allowed:
-                return "", []
-            continue
-        marks = ", ".join("?" * len(allowed))
-        inside = f"{have[column]} IN ({marks})"
-        tests.append(f"({inside} OR {have[column]} IS NULL)" if absent in allowed else inside)
-        bound += sorted(allowed)
-    if looked.sql != TRUE:
-        tests.append(looked.sql)
-        bound += looked.values
-    words = {
-        "at": at, "file": source.file, "row": source.row,
-        "hash": f"coalesce({have['soc.stream_hash']}, '')" if "soc.stream_hash" in have else "''",
-        "n": f"coalesce({have['soc.n']}, 0)" if "soc.n" in have else "CAST(0 AS BIGINT)",
-        "sub": f"coalesce({have['soc.sub']}, 0)" if "soc.sub" in have else "CAST(0 AS BIGINT)",
-        "kv": have.get(KV, "NULL"),
-    }
-    first: list[object] = []
-    if values_of:
-        words["values"], first = _values(values_of, have)
-        if not words["values"]:
-            return "", []
-    if after is not None:
-        tests.append("(epoch_us({at}) < ? OR {hash} > ? OR ({hash} = ? AND ({n} < ? OR ({n} = ? AND {sub} < ?))))".format_map(words))
-        bound += [after.at, after.stream_hash, after.stream_hash, -after.n, -after.n, -after.sub]
-    for part in source.parts:
-        if part.rows is not None:
-            tests.append("(" + " OR ".join(f"({source.row} >= {low} AND {source.row} < {high})" for low, high in part.rows) + ")")
-    where = f" WHERE {' AND '.join(tests)}" if tests else ""
-    sql = f"SELECT {what.format_map(words)} FROM {source.sql}{where} {tail.format_map(words)}"
-    return sql, [*first, *source.values, *bound]
-
-
-def _values(name: str, have: Mapping[str, str]) -> tuple[str, list[object]]:
-    """SQL for each distinct value of a field in an event, as text."""
-    lists: list[str] = []
-    bound: list[object] = []
-    if name in have:
-        column = f"epoch_us({have[name]})" if kind_of(name) == "date" else have[name]
-        text = f"CAST({column} AS VARCHAR)"
-        if name + "[]" not in have and KV not in have:
-            return text, []
-        lists.append(f"CASE WHEN {have[name]} IS NULL THEN [] ELSE [{text}] END")
-    if name + "[]" in have:
-        lists.append(f"coalesce({have[name + '[]']}, [])")
-    if KV in have and kind_of(name) == "keyword":
-        lists.append(f"list_transform(list_filter(coalesce({have[KV]}, []), lambda e: e.key = ?), lambda e: e.value)")
-        bound.append(name)
-    if not lists:
-        return "", []
-    joined = lists[0]
-    for one in lists[1:]:
-        joined = f"list_concat({joined}, {one})"
-    return f"unnest(list_distinct({joined}))", bound
