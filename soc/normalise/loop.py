@@ -22,14 +22,10 @@ from soc.normalise.parser import DeadRecord, ParsedFrame
 from soc.store.columns import batch_of
 from soc.store.cuts import Partition, cut_folder, write_cut
 from soc.store.disk import Disk
-from soc.store.fold import folded_or_none
+from soc.store.fold import add_folded
 from soc.store.manifest import Cut, Dead, ImportSeen, Loss, Manifest
 
-__all__ = ["FOLDED", "FrameParser", "FrameSource", "Normaliser", "NormaliserLimits", "ReadFrame"]
-
-FOLDED = ("message", "url.original", "url.path", "url.query", "process.command_line", "user.name", "file.path", "http.request.referrer")
-"""Fields that get a `.folded` twin where their folded form differs from the lower-cased value."""
-
+__all__ = ["FrameParser", "FrameSource", "Normaliser", "NormaliserLimits", "ReadFrame"]
 
 @dataclass(frozen=True, slots=True)
 class ReadFrame:
@@ -202,12 +198,7 @@ class Normaliser:
 
     def _batch(self, lane: Lane, rows: _Rows) -> pa.RecordBatch:
         for event in rows.events:
-            for name in FOLDED:
-                value = event.get(name)
-                if isinstance(value, str) and not (value.isascii() and "%" not in value):
-                    folded = folded_or_none(value)
-                    if folded is not None:
-                        event[name + ".folded"] = folded
+            add_folded(event)
         batch = batch_of(rows.events)
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         height = len(rows.events)
