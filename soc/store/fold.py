@@ -64,7 +64,7 @@ def add_folded(event: Event) -> None:
     """Give an event the `.folded` twins of its text fields, where they differ. Changes `event`."""
     for name in FOLDED:
         value = event.get(name)
-        if value.__class__ is str and (folded := folded_or_none(value)) is not None:  # type: ignore[arg-type]
+        if value.__class__ is str and (folded := folded_or_none(value)) is not None:
             event[name + SUFFIX] = folded
 
 
