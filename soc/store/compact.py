@@ -180,7 +180,7 @@ class Compactor:
         names = set(weight)
         spilled: frozenset[str] = frozenset()
         if len(names) > self._limits.columns:
-            loose = sorted((n for n in names if n != KV and _spillable(n)), key=lambda n: (weight[n], n))
+            loose = sorted((n for n in names if n != KV and _spillable(n)), key=lambda n: (not n.startswith(_OWN), weight[n], n))
             spilled = frozenset(loose[: len(names) - self._limits.columns])
             names = (names - spilled) | {KV}
         return pa.schema([(name, arrow_type(name)) for name in sorted(names)]), spilled
@@ -314,8 +314,13 @@ def _taken(table: pa.Table, rows: pa.Array) -> pa.Table:
     return pa.table([column.combine_chunks().take(rows) for column in table.columns], schema=table.schema)
 
 
+_OWN = ("winlog.", "auditd.", "unmapped.", "labels.")
+"""The sources' own fields go to `kv` before ECS fields do: searches name the latter, and looking into `kv` is slow."""
+
+
 def _spillable(name: str) -> bool:
-    return kind_of(field_of(name)) == "keyword" and not name.startswith(("soc.", "event.", "organization.", "host.")) and name != "message"
+    return (kind_of(field_of(name)) == "keyword" and not name.startswith(("soc.", "event.", "organization.", "host."))
+            and not name.endswith(".folded") and name != "message")
 
 
 def _bounded(segments: Sequence[SegmentRow], rows: int) -> list[SegmentRow]:

@@ -121,8 +121,8 @@ class EmbeddedStore:
             total = 0
             parts = self._parts(question, within)
             if question.root == EVERYTHING and scope.agencies is None and scope.hosts is None:
-                inside = [p for p in parts if _covers(within, p.segment)]
-                total = sum(p.segment.rows for p in inside)
+                inside = {p.segment.id: p.segment for p in parts if _covers(within, p.segment)}
+                total = sum(segment.rows for segment in inside.values())
                 parts = [p for p in parts if not _covers(within, p.segment)]
             for rows in self._aggregate(question, parts, within, "count(*)", "", frozenset()):
                 total += sum(row[0] for row in rows)
@@ -305,7 +305,7 @@ class EmbeddedStore:
             within = TimeRange(within.start, after.at + 1 if within.end is None else min(within.end, after.at + 1))
         waiting = sorted(self._parts(question, within) if parts is None else parts, key=lambda p: -p.segment.max_time)
         if costly(question.root):
-            found = []
+            found: list[_Row] = []
             for slice_ in slices(waiting, within, _SLICE):
                 inside = [p for p in waiting if overlaps(p.segment, slice_)]
                 found += self._newest(question, slice_, limit - len(found), after, inside)

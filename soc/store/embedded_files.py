@@ -5,6 +5,7 @@ Cuts are loaded as Arrow tables holding only the columns asked for; segments are
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -103,9 +104,11 @@ def select(segments: Sequence[SegmentRow], root: Clause, within: TimeRange, inde
         if groups is None:
             found.append(Part(segment, None, loose))
             continue
-        rows = _ranges(root, segment, groups)
-        if rows != ():
-            found.append(Part(segment, rows, loose and any(group.names is None or not asked.isdisjoint(group.names) for group in groups)))
+        for kv in (False, True):  # apart, for looking into `kv` is slow
+            here = [kv is (loose and (group.names is None or not asked.isdisjoint(group.names))) for group in groups]
+            rows = _ranges(root, segment, groups, here)
+            if rows != ():
+                found.append(Part(segment, rows, kv))
     return found
 
 
@@ -179,12 +182,12 @@ def _whole_words(phrase: Phrase) -> list[int]:
     return tokens.hashes(found)
 
 
-def _ranges(root: Clause, segment: SegmentRow, groups: Sequence[tokens.Group]) -> tuple[tuple[int, int], ...] | None:
-    """Row ranges of the row groups that may hold an answer; None for all of them."""
+def _ranges(root: Clause, segment: SegmentRow, groups: Sequence[tokens.Group], here: Sequence[bool]) -> tuple[tuple[int, int], ...] | None:
+    """Row ranges of the row groups that are `here` and may hold an answer; None for the whole file."""
     ranges: list[tuple[int, int]] = []
     at = 0
-    for group in groups:
-        if may_hold(root, segment, group):
+    for group, wanted in zip(groups, here, strict=True):
+        if wanted and may_hold(root, segment, group):
             if ranges and ranges[-1][1] == at:
                 ranges[-1] = (ranges[-1][0], at + group.rows)
             else:
@@ -259,14 +262,14 @@ def sources(parts: Sequence[Part], wanted: frozenset[str], data: Path) -> Iterat
     alike: dict[object, list[Part]] = {}
     for part in parts:
         if not _loaded(part.segment):
-            alone = part.rows is not None or _collides(part.segment)
-            key: object = part.segment.id if alone else (wanted.intersection(part.segment.columns), part.kv)
+            alone = part.rows is not None or _collides(part.segment.columns, wanted)
+            key: object = (part.segment.id, part.kv) if alone else (wanted.intersection(part.segment.columns), part.kv)
             alike.setdefault(key, []).append(part)
     for group in alike.values():
         paths = [str(data / part.segment.path) for part in group]
         columns = wanted.intersection(group[0].segment.columns) - ({KV} if not group[0].kv else set())
         alias, names = "", {name: quoted(name) for name in columns}
-        if _collides(group[0].segment):
+        if _collides(group[0].segment.columns, wanted):
             names = {name: f"c{i}" for i, name in enumerate(group[0].segment.columns) if name in columns}
             alias = f" AS file({', '.join(f'c{i}' for i in range(len(group[0].segment.columns)))})"
         if KV in names:
@@ -274,9 +277,11 @@ def sources(parts: Sequence[Part], wanted: frozenset[str], data: Path) -> Iterat
         yield Source(f"read_parquet(?, file_row_number=true){alias}", [paths], names, tuple(group), "file_index", "file_row_number")
 
 
-def _collides(segment: SegmentRow) -> bool:
-    """Whether two columns differ by case alone: DuckDB does not tell them apart."""
-    return len({name.lower() for name in segment.columns}) < len(segment.columns)
+@lru_cache(256)
+def _collides(columns: tuple[str, ...], wanted: frozenset[str]) -> bool:
+    """Whether a wanted column differs from another by case alone: DuckDB does not tell them apart."""
+    times = Counter(name.lower() for name in columns)
+    return any(times[name.lower()] > 1 for name in wanted.intersection(columns))
 
 
 def _cut_source(cuts: tuple[Part, ...], wanted: frozenset[str], data: Path) -> Source:
