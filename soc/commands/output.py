@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
@@ -18,6 +19,8 @@ _STYLES = {
     "ok": "green", "enabled": "green", "warn": "yellow", "fail": "bold red", "damaged": "bold red", "refused": "red",
     "critical": "bold red", "high": "red", "medium": "yellow",
 }
+_ESCAPED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+"""What JSON may hold as it is, and a terminal or a reader's eye would take for more than text."""
 _quiet = False
 
 
@@ -31,8 +34,8 @@ def show(
     """
     if as_json:
         quiet()
-        json.dump([dict(row) for row in rows], sys.stdout, ensure_ascii=False, indent=1, default=_plain)
-        sys.stdout.write("\n")
+        text = json.dumps([dict(row) for row in rows], ensure_ascii=False, indent=1, default=_plain)
+        sys.stdout.write(_ESCAPED.sub(lambda found: "".join(f"\\u{ord(c):04x}" for c in found[0]), text) + "\n")
         return
     if not rows:
         say(empty or "Nothing to show.")
