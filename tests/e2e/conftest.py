@@ -6,14 +6,19 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from soc.event import Lane
+from soc.health import received_through
 
 
 def free_ports(count: int) -> list[int]:
@@ -44,6 +49,35 @@ class Centre:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([sys.executable, "-m", "soc.cli", "serve", *arguments], env=self.environment,
                                             stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def up(self, *arguments: str) -> None:
+        """Start, and wait until the gateway answers."""
+        self.start(*arguments)
+        wait_for(lambda: self.post("/ingest/v1/batches", b"", {})[0], 40)
+
+    def restarts(self) -> dict[str, int]:
+        """Role -> how often it had to be started again; only those that had."""
+        roles = json.loads((self.data / "run" / "supervisor.json").read_text())["roles"]
+        return {role: facts["restarts"] for role, facts in roles.items() if facts["restarts"]}
+
+    def send(self, token: str, body: bytes, **headers: str) -> tuple[int, Any]:
+        """Post lines to /ingest/v1/events; a header is named with _ for -."""
+        return self.post("/ingest/v1/events", body, {
+            "Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson", **{k.replace("_", "-"): v for k, v in headers.items()}}, 60)
+
+    def settled(self, seconds: float = 30) -> int:
+        """Wait until everything received is judged; returns how many records that is."""
+        def judged() -> int:
+            received = {lane: received_through(self.data, lane) for lane in Lane}
+            with closing(sqlite3.connect(self.data / "state.db", timeout=20)) as state:
+                at = dict(state.execute("SELECT lane, sequence FROM cursors").fetchall())
+            return sum(received.values()) or -1 if all(at.get(lane.value, 0) >= end for lane, end in received.items()) else 0
+
+        return max(0, int(wait_for(judged, seconds, 0.2)))
+
+    def count(self, query: str = "") -> int:
+        """`soc events count`."""
+        return int(self.soc("events", "count", *([query] if query else [])).stdout.strip())
 
     def stop(self) -> int:
         """Ctrl-C, and wait."""
@@ -127,6 +161,35 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
         yield made
     finally:
         made.kill()
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
+    """One running centre for all the tests of a file; no process of it may have died when they are done."""
+    made = Centre(tmp_path_factory.mktemp("standing"))
+    try:
+        made.up()
+        yield made
+        assert made.restarts() == {}, made.log.read_text()
+        assert made.stop() == 0
+    finally:
+        made.kill()
+
+
+@pytest.fixture(scope="module")
+def centres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Centre]]:
+    """Makes centres, each in a folder of its own or the one that is named; whatever runs at the end is killed."""
+    made: list[Centre] = []
+
+    def make(folder: Path | None = None, **settings: str) -> Centre:
+        made.append(Centre(folder or tmp_path_factory.mktemp("centre"), settings))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for one in made:
+            one.kill()
 
 
 @pytest.fixture(name="wait_for")
