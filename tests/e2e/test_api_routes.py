@@ -134,7 +134,7 @@ def test_every_answer_carries_the_safety_headers(console, method, path):
     assert answer.headers["content-security-policy"] == CSP
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["x-frame-options"] == "DENY"
-    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["referrer-policy"] == "same-origin"
     assert "script" not in CSP
     assert "unsafe" not in CSP
 
