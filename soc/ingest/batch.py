@@ -57,7 +57,7 @@ class Intake(Protocol):
     """Where acknowledged means on disk."""
 
     async def accept(self, batch: Batch, lane: Lane) -> Receipt:
-        """Durably keep the batch. Raises OverlapError, DiskFullError; StoreError when fsync fails."""
+        """Durably keep the batch. Raises OverlapError, InputRefused (its import was undone), DiskFullError; StoreError when fsync fails."""
 
     def congestion(self, lane: Lane = Lane.LIVE) -> float:
         """0.0 idle … 1.0 full, of a lane: bytes waiting for fsync or for the normaliser, against their cap (429 at 1.0)."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import orjson
 
-from soc.errors import DiskFullError, OverlapError, StoreError
+from soc.errors import DiskFullError, InputRefused, OverlapError, StoreError
 from soc.event import FrameContext, Lane
 from soc.ingest.batch import ASSIGN, Batch, Receipt
 from soc.ingest.journal import Damage, JournalWriter, Mark, contexts, journal_folder
@@ -103,6 +103,7 @@ class DurableIntake:
         self._reserved: dict[Key, list[tuple[int, int, asyncio.Future[int]]]] = {}
         self._dirty: set[Key] = set()
         self._noted = {lane: writer.next for lane, writer in self._writers.items()}
+        self._undone: set[str] = set()
         self._rebuild()
         self._waiting: dict[Lane, list[_Waiting]] = {lane: [] for lane in Lane}
         self._pending: dict[Lane, int] = dict.fromkeys(Lane, 0)
@@ -137,11 +138,19 @@ class DurableIntake:
     # ---- Intake
 
     async def accept(self, batch: Batch, lane: Lane) -> Receipt:
-        """Durably keep the batch. Raises OverlapError, DiskFullError, StoreError (nothing of it was taken)."""
+        """Durably keep the batch. Raises OverlapError, InputRefused (its import was undone), DiskFullError, StoreError.
+
+        Whatever is raised, nothing of it was taken.
+        """
         context = batch.context
         key = (context.stream, context.epoch)
+        if context.import_id and self._is_undone(context.import_id):
+            raise InputRefused(f"import {context.import_id} was undone", remedy="import the files anew")
         while True:
             ranges = self._received.get(key)
+            if ranges and ranges.import_id not in ("", context.import_id) and self._is_undone(ranges.import_id):
+                self._drop_ranges(ranges.import_id)  # its tombstone is written, and whoever wrote it died before telling us
+                ranges = None
             if context.first == ASSIGN:
                 first = ranges.next() if ranges else 0
                 first = max([first, *(last + 1 for _, last, _ in self._reserved.get(key, ()))])
@@ -199,14 +208,23 @@ class DurableIntake:
 
     async def forget_import(self, import_id: str) -> None:
         """Drop the received ranges of an import that was undone (node.db has its tombstone already or gets it now)."""
-        for key in [key for key, ranges in self._received.items() if ranges.import_id == import_id]:
-            del self._received[key]
-            self._dirty.discard(key)
+        self._drop_ranges(import_id)
         with self._node.write() as c:
             c.execute("INSERT OR IGNORE INTO undone VALUES (?, ?, 'gateway')", (import_id, int(self._clock() * 1e6)))
             c.execute("DELETE FROM received WHERE import_id = ?", (import_id,))
 
     # ---- inside
+
+    def _is_undone(self, import_id: str) -> bool:
+        if import_id not in self._undone and self._node.rows("SELECT 1 FROM undone WHERE import_id = ?", (import_id,)):
+            self._undone.add(import_id)
+        return import_id in self._undone
+
+    def _drop_ranges(self, import_id: str) -> None:
+        self._undone.add(import_id)
+        for key in [key for key, ranges in self._received.items() if ranges.import_id == import_id]:
+            del self._received[key]
+            self._dirty.discard(key)
 
     def _settle(self, key: Key, reservation: tuple[int, int, asyncio.Future[int]]) -> None:
         kept = self._reserved.get(key)
@@ -315,17 +333,21 @@ class DurableIntake:
                 writer.release(min(self._normalised(lane), kept.get(lane.value, 0)))
 
     def _rebuild(self) -> None:
-        undone = {str(row[0]) for row in self._node.rows("SELECT import_id FROM undone")}
+        self._undone = {str(row[0]) for row in self._node.rows("SELECT import_id FROM undone")}
         for stream, epoch, import_id, spans, touched in self._node.rows("SELECT stream, epoch, import_id, ranges, touched FROM received"):
+            if import_id in self._undone:
+                continue
             self._received[(str(stream), int(epoch))] = Ranges(  # type: ignore[call-overload]
                 str(import_id), [(a, b) for a, b in orjson.loads(str(spans))], int(touched) / 1e6)  # type: ignore[call-overload]
         kept = {str(lane): int(at) for lane, at in self._node.rows("SELECT lane, sequence FROM snapshots")}  # type: ignore[call-overload]
         for lane in Lane:
             for _, context in contexts(self._disk, journal_folder(self._data, lane), kept.get(lane.value, 0)):
-                if context.import_id not in undone or not context.import_id:
-                    self._note_frame(context)
+                self._note_frame(context)
 
     def _note_frame(self, context: FrameContext) -> None:
+        """Remember what was received, but of an undone import: the normaliser leaves that out, so it may come again."""
+        if context.import_id and context.import_id in self._undone:
+            return
         self._note((context.stream, context.epoch), context.import_id, context.first, context.first + context.count - 1)
 
 

@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from soc.errors import OverlapError
+from soc.errors import InputRefused, OverlapError
 from soc.event import Lane
 from soc.ingest.batch import ASSIGN, Batch, Receipt
 from soc.ingest.intake import Ranges
@@ -26,12 +26,14 @@ class MemoryIntake:
         self._next: dict[Lane, int] = dict.fromkeys(Lane, 0)
 
     async def accept(self, batch: Batch, lane: Lane) -> Receipt:
-        """Keep the batch. Raises OverlapError, or `fault`."""
+        """Keep the batch. Raises OverlapError, InputRefused (its import was forgotten), or `fault`."""
         if self.pause is not None:
             await self.pause.wait()
         if self.fault is not None:
             raise self.fault()
         context = batch.context
+        if context.import_id in self.forgotten:
+            raise InputRefused(f"import {context.import_id} was undone")
         ranges = self._received.setdefault((context.stream, context.epoch), Ranges(context.import_id))
         first = ranges.next() if context.first == ASSIGN else context.first
         last = first + context.count - 1

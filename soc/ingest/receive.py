@@ -108,6 +108,8 @@ class Front:
                 return await self.intake.accept(batch, lane)
         except OverlapError as fault:
             raise Refusal(409, "overlap", fault.message, fault.remedy, more={"received": fault.ranges}) from fault
+        except InputRefused as fault:
+            raise Refusal(410, "undone", fault.message, fault.remedy) from fault
         except DiskFullError as fault:
             raise Refusal(503, "disk_full", fault.message, fault.remedy, retry=_jitter(30)) from fault
         except StoreError as fault:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from soc.errors import OverlapError
+from soc.errors import InputRefused, OverlapError
 from soc.event import FrameContext, Lane
 from soc.ingest.batch import ASSIGN, Batch, Compression, Encoding, Intake
 from soc.ingest.intake import DurableIntake
@@ -113,6 +113,52 @@ def test_a_forgotten_import_can_come_again_and_others_stay(opened: Opened) -> No
         assert (intake.received("a"), intake.received("b")) == ([], [(0, 2)])
         assert not (await intake.accept(batch(0, 3, stream="a", import_id="i3"), Lane.BULK)).duplicate
     run(opened, check)
+
+
+def test_nothing_is_taken_for_a_forgotten_import(opened: Opened) -> None:
+    """It would be acknowledged, thrown away, and stand in the way of those who bring the same content again."""
+    async def check(intake: Intake) -> None:
+        await intake.accept(batch(0, 3, stream="a", import_id="i1"), Lane.BULK)
+        await intake.forget_import("i1")
+        with pytest.raises(InputRefused, match="i1"):
+            await intake.accept(batch(3, 3, stream="a", import_id="i1"), Lane.BULK)
+        assert not (await intake.accept(batch(0, 6, stream="a", import_id="i3"), Lane.BULK)).duplicate
+    run(opened, check)
+
+
+def test_what_is_on_its_way_while_its_import_is_forgotten_can_come_again(opened: Opened) -> None:
+    async def check(intake: Intake) -> None:
+        coming = asyncio.ensure_future(intake.accept(batch(0, 3, stream="a", import_id="i1"), Lane.BULK))
+        await asyncio.sleep(0)
+        await intake.forget_import("i1")
+        await coming
+        assert not (await intake.accept(batch(0, 3, stream="a", import_id="i3"), Lane.BULK)).duplicate
+    run(opened, check)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_import_whose_undoing_was_interrupted_does_not_keep_its_content(tmp_path: Path, restarted: bool) -> None:
+    """Its tombstone is written, and nobody told the gateway, which keeps the ranges once more."""
+    def intake() -> DurableIntake:
+        return DurableIntake(tmp_path, RealDisk(), NodeDatabase(tmp_path / "node.db"))
+
+    async def all_of_it() -> None:
+        first = intake()
+        await first.start()
+        await first.accept(batch(0, 3, stream="a", import_id="i1"), Lane.BULK)
+        with NodeDatabase(tmp_path / "node.db").write() as c:
+            c.execute("INSERT INTO undone VALUES ('i1', 1, 'somebody')")
+        second = first
+        if restarted:
+            await first.stop()
+            second = intake()
+            await second.start()
+        with pytest.raises(InputRefused, match="i1"):
+            await second.accept(batch(3, 3, stream="a", import_id="i1"), Lane.BULK)
+        assert not (await second.accept(batch(0, 3, stream="a", import_id="i3"), Lane.BULK)).duplicate
+        assert (await second.accept(batch(0, 3, stream="a", import_id="i3"), Lane.BULK)).duplicate
+        await second.stop()
+    asyncio.run(all_of_it())
 
 
 def test_an_idle_intake_is_not_congested(opened: Opened) -> None:

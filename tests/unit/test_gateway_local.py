@@ -53,8 +53,11 @@ def test_an_import_that_is_forgotten_can_come_again(gateway: Any) -> None:
         client.post(PATH, content=b"x\n", headers=SAID)
         assert client.get(f"/ingest/v1/streams/{SAID['soc-stream']}").json()["received"] == [[0, 0]]
         assert client.post("/local/v1/imports/i1/forget").json() == {"import": "i1", "forgotten": True}
-        assert not client.post(PATH, content=b"x\n", headers=SAID).json()["duplicate"]
-    assert [action for _, action, _ in gateway.audited] == ["import.receive", "import.forget", "import.receive"]
+        refused = client.post(PATH, content=b"x\n", headers=SAID)
+        assert (refused.status_code, refused.json()["type"].rpartition("#")[2]) == (410, "undone")
+        assert not client.post(PATH, content=b"x\n", headers={**SAID, "soc-import": "i2"}).json()["duplicate"]
+    assert [action for _, action, _ in gateway.audited] == [
+        "import.receive", "import.forget", "import.receive", "import.receive"]
 
 
 def test_a_dead_letter_is_read_again_though_its_number_was_received(gateway: Any) -> None:
