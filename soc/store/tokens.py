@@ -30,8 +30,8 @@ SHORTEST = 3
 
 _HEAD = struct.Struct("<4sIIII")
 _MAGIC = b"tok1"
-_BITS_PER_WORD = 10
-_PROBES = 5
+_BITS_PER_WORD = 16
+_PROBES = 8
 _MOST_NAMES = 2000
 _BLOCK = 1 << 18
 _SLICE = 2048
