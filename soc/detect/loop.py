@@ -17,9 +17,11 @@ from soc.detect.compiled import CompiledRule
 from soc.detect.engine import Hit
 from soc.detect.ledger import Gap, Ledger
 from soc.detect.match import Match, MatchSink
+from soc.errors import StoreError
 from soc.event import Event, Lane, Origin, Position, event_id
 from soc.store.columns import event_of
 from soc.store.cuts import read_ipc
+from soc.store.damage import damage
 from soc.store.manifest import Manifest
 from soc.store.segment import SegmentRow
 
@@ -108,7 +110,10 @@ class Detector:
             except (pa.ArrowException, OSError) as fault:
                 if segment.id not in {s.id for s in self._manifest.snapshot().segments}:
                     continue  # removed while we looked: an import was undone
-                self._manifest.quarantine(segment.id, str(fault)[:300], at)
+                reason = damage(segment, self._data)
+                if not reason:
+                    raise StoreError(f"{segment.path} could not be read: {fault}") from fault
+                self._manifest.quarantine(segment.id, reason, at)
                 gaps.append(Gap("*", lane.value, first, last, f"{segment.path} is damaged", 0, at))
                 continue
             for batch in table.to_batches():

@@ -16,9 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from soc.ecs import kind_of
+from soc.errors import StoreError
 from soc.event import Lane
 from soc.store.columns import KV, arrow_type, field_of
 from soc.store.cuts import METADATA, Partition, describe, event_sum, read_ipc, row_of, time_span
+from soc.store.damage import damage
 from soc.store.disk import Disk, Writer, write_whole
 from soc.store.hold import hold
 from soc.store.manifest import Manifest
@@ -215,7 +217,9 @@ class Compactor:
                 for group in range(file.num_row_groups):
                     yield file.read_row_group(group)
         except (pa.ArrowException, OSError) as fault:
-            raise _Damaged(segment, str(fault)) from fault
+            if reason := damage(segment, self._data):
+                raise _Damaged(segment, reason) from fault
+            raise StoreError(f"{segment.path} could not be read: {fault}") from fault
 
 
 class _Damaged(Exception):

@@ -21,8 +21,9 @@ from soc.ecs import kind_of
 from soc.errors import NotFoundError, QueryError, StoreError
 from soc.event import Event, Scope, parse_event_id
 from soc.store.columns import KV, field_of
+from soc.store.damage import damage
 from soc.store.embedded_engine import Engine, FileFault, Session, Watchdog
-from soc.store.embedded_files import Indexes, Part, Source, costly, damage, events_in, overlaps, portions, read_rows, select, slices, sources
+from soc.store.embedded_files import Indexes, Part, Source, costly, events_in, overlaps, portions, read_rows, select, slices, sources
 from soc.store.embedded_sql import statement
 from soc.store.eventstore import Bucket, Hits, TimeRange, TopValue
 from soc.store.page import MAX_PAGE, Key, bucket_width, date_text, filled, identified

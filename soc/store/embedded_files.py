@@ -4,7 +4,6 @@ Cuts are loaded as Arrow tables holding only the columns asked for; segments are
 """
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from soc.errors import DamagedError
 from soc.event import Event
@@ -27,7 +25,7 @@ from soc.store.reference import matches
 from soc.store.segment import SegmentRow
 
 __all__ = [
-    "Indexes", "Part", "Source", "costly", "damage", "events_in", "may_hold", "overlaps", "portions", "read_rows", "select", "slices", "sources",
+    "Indexes", "Part", "Source", "costly", "events_in", "may_hold", "overlaps", "portions", "read_rows", "select", "slices", "sources",
 ]
 
 _CUT_BYTES = 8 << 20
@@ -342,24 +340,3 @@ def events_in(table: pa.Table) -> list[Event]:
                 known = event.get(name)
                 event[name] = text if known is None else [*known, text] if isinstance(known, list) else [str(known), text]
     return events
-
-
-def damage(segment: SegmentRow, data: Path) -> str:
-    """What is wrong with a file, "" if nothing is: its bytes are held against the manifest's hash."""
-    path = data / segment.path
-    try:
-        with path.open("rb") as file:
-            if segment.sha256:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                return "" if digest == segment.sha256 else "its bytes are not those that were written (SHA-256 differs)"
-        if segment.kind == "cut":
-            _read_cut(path, None)
-        else:
-            with pq.ParquetFile(path) as opened:
-                for group in range(opened.num_row_groups):
-                    opened.read_row_group(group)
-    except FileNotFoundError:
-        return "it is missing"
-    except (OSError, pa.ArrowException) as fault:
-        return str(fault)[:300]
-    return ""
