@@ -244,7 +244,7 @@ class Walk:
             return
         base = self._upto
         with archive:
-            members = [each for each in archive.infolist() if not each.is_dir()]
+            members = [each for each in archive.infolist() if not each.filename.endswith("/")]  # is_dir() fails on an empty name
             stems = {each.filename[:-5].lower() for each in members if each.filename.lower().endswith(".evtx")}
             for member in members:
                 shown = f"{name}/{as_shown(member.orig_filename)}"

@@ -5,6 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("same", derandomize=True, deadline=None, print_blob=True)
+if os.environ.get("CI"):
+    settings.load_profile("same")  # the same examples on every run; `make fuzz` looks for new ones
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WITHOUT_DATA = "shared sample data is not here (set SOC_TEST_DATA)"

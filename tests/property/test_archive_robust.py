@@ -93,3 +93,12 @@ def test_lines_are_the_lines_that_were_written(lines: list[bytes], end: bytes, c
     pairs = [(record, line) for record, line in zip(found, kept, strict=True) if len(line) <= cap]
     assert all(record == line for record, line in pairs)
     assert tally.cut == sum(len(line) > cap for line in kept)
+
+
+def test_a_member_whose_name_is_empty_is_left_with_a_reason() -> None:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("a.log", b"one line\n")
+        archive.writestr("b.log", b"another\n")
+    records, left = exhaust(made.getvalue().replace(b"a.log", b"\0.log"))
+    assert (records, left) == (1, 1)
