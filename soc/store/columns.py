@@ -5,7 +5,8 @@ its name alone and files with different columns always unite:
 
 * ``name``    the single value: string, or the type of `soc.ecs`;
 * ``name[]``  list<string>, where that event's field held several values;
-* ``kv``      map<string, string> of the fields beyond `MAX_COLUMNS` of a batch (several values: one entry each).
+* ``kv``      map<string, string> of the fields beyond `MAX_COLUMNS` of a batch (several values: one entry each; a list of
+             one comes back as its value, an empty list not at all).
 """
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from soc.errors import QueryError
 from soc.event import Event, Scope
-from soc.store.eventstore import TimeRange
+from soc.store.eventstore import Hits, TimeRange
 from soc.store.memory import MemoryStore
 from soc.store.query import parse
 from soc.store.reference import matches
@@ -71,6 +71,12 @@ def queries_() -> st.SearchStrategy[str]:
         inner.map(lambda a: f"NOT ({a})"), inner.map(lambda a: f"-({a})")), max_leaves=4)
 
 
+def plain(hits: Hits) -> tuple[object, ...]:
+    """A page to compare: a list of one that went to `kv` comes back as its value (soc.store.columns)."""
+    events = [{name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in e.items()} for e in hits.events]
+    return events, hits.next, hits.partial, hits.damaged
+
+
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(events_(), min_size=1, max_size=14), st.lists(queries_(), min_size=2, max_size=8), st.sampled_from([400, 14, 18]))
 def test_embedded_store_answers_as_the_reference(given_events: list[Event], queries: list[str], max_columns: int) -> None:
@@ -86,7 +92,7 @@ def test_embedded_store_answers_as_the_reference(given_events: list[Event], quer
             wanted = sorted(int(e["soc.n"]) for e in events if matches(read, e))
             assert sorted(int(e["soc.n"]) for e in store.search(query, Scope.everything(), ALWAYS).events) == wanted, query
             for scope in (Scope.of(["a1"]), Scope.of(["a2", "a1"], ["h1"])):
-                assert store.search(query, scope, ALWAYS, limit=3) == memory.search(query, scope, ALWAYS, limit=3), query
+                assert plain(store.search(query, scope, ALWAYS, limit=3)) == plain(memory.search(query, scope, ALWAYS, limit=3)), query
             assert store.count(query, Scope.everything(), ALWAYS) == len(wanted)
         store.close()
 
