@@ -53,7 +53,8 @@ def prepare(data: Path, config: Config, *, create: bool = True) -> DataFolder:
     fresh = not (data / "node.db").exists()
     manifest = Manifest.open(data)
     try:
-        if fresh or any(manifest.cursor(lane) < _journal_from(data, lane) for lane in Lane):
+        missing = any(not (data / s.path).exists() for s in manifest.snapshot().segments)
+        if fresh or missing or any(manifest.cursor(lane) < _journal_from(data, lane) for lane in Lane):
             reconcile(data, manifest)
     finally:
         manifest.close()
@@ -161,6 +162,7 @@ def _keep_store(role: Role) -> None:
         data=role.data, disk=RealDisk(), manifest=manifest, passed=ledger.positions, index=build,
         limits=CompactionLimits(cut_age=int(config.compaction.minute * 1e6), hour_age=int(config.compaction.hour * 1e6),
                                 grace=int(config.compaction.grace * 1e6)))
+    compactor.clean()
     swept = expired = 0.0
     while not role.stopping.is_set():
         busy = 0

@@ -24,6 +24,7 @@ from soc.store.damage import damage
 from soc.store.disk import Disk, Writer, write_whole
 from soc.store.hold import hold
 from soc.store.manifest import Manifest
+from soc.store.rebuild import leftovers
 from soc.store.segment import SegmentRow
 
 __all__ = ["CompactionLimits", "Compactor"]
@@ -55,6 +56,16 @@ class Compactor:
                  index: Callable[[pa.Table], bytes] | None = None, limits: CompactionLimits | None = None) -> None:
         self._data, self._disk, self._manifest, self._passed, self._index = data, disk, manifest, passed, index
         self._limits = limits or CompactionLimits()
+
+    def clean(self) -> int:
+        """Remove what a killed predecessor left: half-written files, and merged ones that never entered the manifest."""
+        with hold(self._data, wait=False) as mine:
+            gone = leftovers(self._data, self._manifest) if mine else []
+            half = [p for p in (self._data / "segments").rglob("*.tmp") if p.is_file()] if mine else []
+            for path in (*half, *(self._data / name for name in gone)):
+                self._disk.unlink(path)
+                self._disk.unlink(path.with_suffix(".tok"))
+        return len(gone) + len(half)
 
     def step(self, now: int) -> int:
         """Make at most one merge; returns the rows it rewrote (0: nothing is due). Raises StoreError, DamagedError."""

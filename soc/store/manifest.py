@@ -289,10 +289,15 @@ class Manifest:
         """(id, path, reason) of files taken out as damaged."""
         return [(str(i), str(p), str(w)) for i, p, w in self.node.rows("SELECT id, path, why FROM segments WHERE why LIKE 'quarantined:%'")]
 
-    def adopt(self, segments: Sequence[SegmentRow], tiers: dict[str, int], positions: dict[Lane, int], now: int) -> None:
-        """Enter files found by a scan (rebuilding a lost node.db) and where the normaliser stands after them."""
+    def adopt(self, segments: Sequence[SegmentRow], tiers: dict[str, int], positions: dict[Lane, int], now: int,
+              superseded: Sequence[str] = ()) -> None:
+        """Enter files found by a scan (rebuilding a lost node.db) and where the normaliser stands after them.
+
+        `superseded` are ids of files that the found ones were merged from.
+        """
         with self.node.write() as c:
-            seq = self._link(c, now, "adopt", {"files": [_named(s) for s in segments]})
+            seq = self._link(c, now, "adopt", {"old": list(superseded), "files": [_named(s) for s in segments]})
+            self._remove(c, superseded, seq, now, "compacted")
             for segment in segments:
                 self._insert(c, [segment], seq, tiers.get(segment.id, 0))
                 if segment.kind == "cut":
@@ -319,6 +324,13 @@ class Manifest:
             for named in step.get("files", ()):
                 standing[named["id"]] = (named["path"], named["sha256"])
         return standing
+
+    def named(self) -> set[str]:
+        """The id of every file that the chain ever named."""
+        found: set[str] = set()
+        for (body,) in self.node.connection.execute("SELECT body FROM chain"):
+            found.update(named["id"] for named in orjson.loads(body).get("files", ()))
+        return found
 
     # ---- inside a transaction
 
