@@ -162,11 +162,14 @@ def _keep_store(role: Role) -> None:
         data=role.data, disk=RealDisk(), manifest=manifest, passed=ledger.positions, index=build,
         limits=CompactionLimits(cut_age=int(config.compaction.minute * 1e6), hour_age=int(config.compaction.hour * 1e6),
                                 grace=int(config.compaction.grace * 1e6)))
-    compactor.clean()
     swept = expired = 0.0
+    cleaned = False
     while not role.stopping.is_set():
         busy = 0
         try:
+            if not cleaned:
+                compactor.clean()
+                cleaned = True
             busy = compactor.step(now_micros())
             if busy:
                 give_back_memory()
@@ -301,6 +304,7 @@ def run_console(role: Role) -> None:
     from soc.access.setup import Setup
     from soc.access.sources import SourceStore
     from soc.console.app import create_console
+    from soc.console.connections import bounded_http
     from soc.console.parts import Parts
     from soc.detect.ledger import Ledger
     from soc.detect.rulestore import RuleStore
@@ -333,7 +337,8 @@ def run_console(role: Role) -> None:
         secure=tls is not None))
     server = uvicorn.Server(uvicorn.Config(
         app, host=config.console.host, port=config.console.port, log_config=None, access_log=False, server_header=False, lifespan="off",
-        proxy_headers=False, ssl_certfile=str(tls.certificate) if tls else None, ssl_keyfile=str(tls.key) if tls else None))
+        proxy_headers=False, http=bounded_http(), ws="none",
+        ssl_certfile=str(tls.certificate) if tls else None, ssl_keyfile=str(tls.key) if tls else None))
 
     def watch() -> None:
         while not role.stopping.wait(0.2):
