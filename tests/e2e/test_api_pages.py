@@ -129,7 +129,10 @@ def test_set_up_makes_one_administrator_once(tmp_path, monkeypatch):
     assert client.get("/setup", params={"token": "wrong"}).status_code == 403
     assert token in client.get("/setup", params={"token": token}).text
     form = {"token": token, "name": "Quản trị", "password": PASSWORD, "again": PASSWORD}
-    assert client.post("/setup", data=form | {"again": "other"}).status_code == 422
+    refused = client.post("/setup", data=form | {"again": "other"})
+    assert refused.status_code == 422
+    assert "Hai mật khẩu không giống nhau." in refused.text
+    assert f'/language/en?back=%2Fsetup%3Ftoken%3D{token}"' in refused.text
     assert client.post("/setup", data=form | {"password": "x", "again": "x"}).status_code == 422
     assert client.post("/setup", data=form).headers["location"] == "/login"
     assert client.post("/setup", data=form).status_code == 403
@@ -177,9 +180,11 @@ def test_a_language_is_kept_and_leads_back_home_only(console):
     assert answer.headers["location"] == "/"
     assert "soc_language=en" in answer.headers["set-cookie"]
     assert "set-cookie" not in console.client().get("/language/xx").headers
+    assert '/language/en?back=%2Flogin%3Fnext%3D%252Falerts"' in console.client().get("/login?next=%2Falerts").text
 
 
 def test_marks_that_mislead_are_written_out():
     assert inert("a\u202eb\x1bc\ud800\td") == "a\\u202eb\\u001bc\\ud800\td"
+    assert inert("a\r\nb\rc") == "a\nb\\u000dc"
     assert inert(["x", "y"]) == "x, y"
     assert local_path("/ok?x=1") == "/ok?x=1"

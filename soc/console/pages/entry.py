@@ -3,11 +3,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from pydantic import Field
 
 from soc.access.authentication import LoginRefused
+from soc.access.passwords import MINIMUM
 from soc.access.principal import Principal
 from soc.access.roles import Permission
 from soc.console.callers import (
@@ -35,7 +37,11 @@ Self = Annotated[Principal, Depends(requires(Permission.ACCOUNT_OWN))]
 Word = Annotated[str, Field(max_length=1000)]
 Path2k = Annotated[str, Field(max_length=3000)]
 
-_ASSETS = {path.name: path.read_bytes() for path in Path(__file__).parent.with_name("assets").glob("*.css")}
+_TYPES = {".css": "text/css", ".svg": "image/svg+xml"}
+_ASSETS = {
+    path.name: (path.read_bytes(), _TYPES[path.suffix])
+    for path in Path(__file__).parent.with_name("assets").iterdir() if path.suffix in _TYPES
+}
 
 
 class Login(Strict):
@@ -104,7 +110,7 @@ def setup_page(parts: Given, looks: Looks, request: Request, token: Annotated[st
     if not parts.setup.valid(Secret(token), now=parts.now()):
         remedy = "restart the centre: it prints a new one while there is no user"
         raise PermissionDenied("the set-up link is not valid", remedy=remedy)
-    return looks.page(request, "setup.html", token=token, failed="", name="")
+    return looks.page(request, "setup.html", token=token, failed="", name="", minimum=MINIMUM)
 
 
 @router.post("/setup", dependencies=[Depends(public)])
@@ -112,12 +118,15 @@ def set_up(parts: Given, looks: Looks, request: Request, form: Annotated[FirstUs
     """Make the first administrator, once."""
     check_same_origin(request)
     try:
-        if form.password != form.again:
-            raise InputRefused("the two passwords differ")
-        parts.setup.redeem(Secret(form.token), form.name, Secret(form.password), now=parts.now())
-    except InputRefused as refused:
-        return looks.page(request, "setup.html", status=422, token=form.token, failed=str(refused), name=form.name)
-    return see("/login")
+        if form.password == form.again:
+            parts.setup.redeem(Secret(form.token), form.name, Secret(form.password), now=parts.now())
+            return see("/login")
+        failed = "setup.differ"
+    except InputRefused:
+        failed = "setup.refused"
+    back = f"/setup?{urlencode({'token': form.token})}"
+    return looks.page(
+        request, "setup.html", status=422, token=form.token, failed=failed, name=form.name, back=back, minimum=MINIMUM)
 
 
 @router.get("/language/{language}", dependencies=[Depends(public)])
@@ -131,7 +140,8 @@ def choose_language(parts: Given, language: str, back: Annotated[str, Query(max_
 
 @router.get("/assets/{name}", dependencies=[Depends(public)])
 def asset(name: str) -> Response:
-    """A style sheet."""
+    """The style sheet, the icon."""
     if name not in _ASSETS:
         raise NotFoundError("no such file")
-    return Response(_ASSETS[name], media_type="text/css", headers={"cache-control": "max-age=300"})
+    content, media_type = _ASSETS[name]
+    return Response(content, media_type=media_type, headers={"cache-control": "max-age=300"})

@@ -12,7 +12,6 @@ from soc.console.callers import requires
 from soc.console.pages.parts import Looks
 from soc.console.parts import Given
 from soc.console.ranges import Strict
-from soc.ecs import kind_of
 from soc.errors import QueryError
 from soc.store.eventstore import Bucket, Hits, TimeRange
 
@@ -55,8 +54,7 @@ def search(parts: Given, looks: Looks, request: Request, who: Reader, wanted: An
 def show(parts: Given, looks: Looks, request: Request, who: Reader, event_id: str) -> Response:
     """One event, every field."""
     event = parts.events.get(event_id, who.scope)
-    dates = {name for name in event if kind_of(name) == "date"}
-    return looks.page(request, "event.html", who, event_id=event_id, event=event, dates=dates)
+    return looks.page(request, "event.html", who, event_id=event_id, event=event)
 
 
 def _bars(buckets: list[Bucket]) -> list[tuple[int, int, int, int]]:

@@ -14,6 +14,7 @@ from soc.access.principal import Principal
 from soc.access.roles import Permission
 from soc.console.language import LANGUAGES, load_messages, translator
 from soc.console.parts import Parts
+from soc.ecs import kind_of
 from soc.event import from_micros
 
 __all__ = ["LANGUAGE_COOKIE", "Pages", "inert", "local_path", "see"]
@@ -38,7 +39,7 @@ class Pages:
         self._environment = Environment(
             loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True)
-        self._environment.filters |= {"show": inert, "when": self.when, "url": _url}
+        self._environment.filters |= {"show": inert, "when": self.when, "url": _url, "field": self.field}
 
     def page(
         self, request: Request, template: str, who: Principal | None = None, *, status: int = 200, **values: object,
@@ -49,13 +50,13 @@ class Pages:
         menu = [(path, t(key)) for path, key, permission in _MENU if who is not None and who.may(permission)]
         text = self._environment.get_template(template).render(
             t=t, language=language, languages=LANGUAGES, centre=self._parts.name, who=who, menu=menu, path=request.url.path,
-            csrf=getattr(request.state, "csrf", ""), **values)
+            **{"csrf": getattr(request.state, "csrf", ""), "back": _asked(request)} | values)
         return HTMLResponse(text.encode("utf-8", "replace"), status)
 
     async def error(self, request: Request, status: int, message: str, remedy: str) -> Response:
         """What went wrong, as a page; who is not logged in is led to the login."""
         if status == 401 and request.method == "GET":
-            asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            asked = _asked(request)
             return see("/login", next=asked if asked != "/" else "")
         who = getattr(request.state, "principal", None)
         return self.page(request, "error.html", who, status=status, code=status, message=message, remedy=remedy)
@@ -74,10 +75,14 @@ class Pages:
         except (OverflowError, ValueError):
             return str(micros)
 
+    def field(self, value: object, name: str) -> str:
+        """The value of an event's field `name`, dates as times."""
+        return self.when(value) if kind_of(name) == "date" else inert(value)
+
 
 def inert(value: object) -> str:
-    """Text in which controls, direction marks and lone surrogates are written out; tabs and newlines stay."""
-    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    """Text in which controls, direction marks and lone surrogates are written out; tabs and line ends stay."""
+    text = (", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)).replace("\r\n", "\n")
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -94,6 +99,10 @@ def local_path(text: str) -> str:
     """`text` if it is a path of this console, else "/"."""
     ours = text.startswith("/") and not text.startswith(("//", "/\\"))
     return text if ours and text.isascii() and text.isprintable() and len(text) <= 2000 else "/"
+
+
+def _asked(request: Request) -> str:
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def _url(text: object) -> str:
