@@ -77,6 +77,7 @@ def command(name: str) -> Any:
         raise SocError(f"this build has no command {name!r}") from error
     target = getattr(module, mounted.name)
     if isinstance(target, typer.Typer):
+        target._add_completion = False  # the root offers it
         loaded = typer.main.get_command(target)
     else:
         single = typer.Typer(add_completion=False, rich_markup_mode="rich")

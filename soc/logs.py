@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 __all__ = ["start_logging"]
 
-_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
 
 def start_logging(level: str, form: str, role: str) -> None:

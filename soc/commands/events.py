@@ -26,7 +26,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _AGO = re.compile(r"-\s*(\d{1,9})\s*(s|m|h|d|w)")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _PAGE = 1000
-_COLUMNS = ("time", "host", "dataset", "code", "text", "id")
+_COLUMNS = ("time", "host", "dataset", "code", "id", "text")
 
 
 @app.command("search")

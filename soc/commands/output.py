@@ -95,7 +95,7 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple | set | frozenset):
         return ", ".join(_cell(item) for item in value)
-    text = inert(str(value)).replace("\n", " ")
+    text = inert(str(value).replace("\r\n", "\n")).replace("\n", " ")
     return text if len(text) <= _MAX_CELL or not sys.stdout.isatty() else text[: _MAX_CELL - 1] + "…"
 
 
