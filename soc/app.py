@@ -47,12 +47,12 @@ def prepare(data: Path, config: Config, *, create: bool = True) -> DataFolder:
     folder = DataFolder.open(data, create=create)
     for name in _FOLDERS:
         (data / name).mkdir(mode=0o700, exist_ok=True)
-    state, access = open_databases(data, config)
-    state.close()
-    access.close()
     fresh = not (data / "node.db").exists()
-    manifest = Manifest.open(data)
+    manifest = Manifest.open(data)  # first: it refuses what a newer version wrote before anything is migrated
     try:
+        state, access = open_databases(data, config)
+        state.close()
+        access.close()
         missing = any(not (data / s.path).exists() for s in manifest.snapshot().segments)
         if fresh or missing or any(manifest.cursor(lane) < _journal_from(data, lane) for lane in Lane):
             reconcile(data, manifest)
@@ -130,10 +130,11 @@ def run_normaliser(role: Role) -> None:
     keeper.start()
     fault = ""
     worked = False
+    rest = 0.0  # until when live records gather: a cut of a few costs as much as one of thousands
     while not role.stopping.is_set():
         began = time.monotonic()
         try:
-            took = normaliser.step(now_micros)
+            took = normaliser.step(now_micros, live=began >= rest)
             fault = ""
             if worked and not took:
                 give_back_memory()
@@ -141,8 +142,11 @@ def run_normaliser(role: Role) -> None:
         except StoreError as error:  # a full disk, a failing one: nothing is lost, the journal keeps it; say so and try again
             took, fault = 0, str(error)
         role.beat(events=normaliser.events, fault=fault)
-        if took < 2_000:
-            role.stopping.wait(max(0.05, (config.cut_interval if took else 0.25) - (time.monotonic() - began)))
+        if 0 < took < 2_000 and normaliser.lane is Lane.LIVE:
+            rest = began + config.cut_interval
+        elif took < 2_000:
+            pause = config.cut_interval if took else min(0.25, rest - began) if rest > began else 0.25
+            role.stopping.wait(max(0.05, pause - (time.monotonic() - began)))
     keeper.join(timeout=5)
 
 

@@ -96,7 +96,8 @@ class DurableIntake:
         for lane in Lane:
             folder = journal_folder(data, lane)
             disk.mkdir(folder)
-            writer = JournalWriter(disk, folder, file_size=self.limits.file_size, mark=Mark(folder / "mark", write=True))
+            writer = JournalWriter(disk, folder, file_size=self.limits.file_size, mark=Mark(folder / "mark", write=True),
+                                   floor=self._normalised(lane))
             self._writers[lane] = writer
             self.damaged += [(lane, damage) for damage in writer.damaged]
         self._received: dict[Key, Ranges] = {}

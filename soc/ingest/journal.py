@@ -82,8 +82,12 @@ def _files(disk: Disk, folder: Path) -> list[tuple[int, Path]]:
 class JournalWriter:
     """Appends frames to a lane's newest file. Not thread-safe: one committer at a time."""
 
-    def __init__(self, disk: Disk, folder: Path, *, file_size: int, mark: Mark | None = None) -> None:
-        """Opens the lane, cuts a torn tail, syncs what stands, and publishes it. Raises StoreError."""
+    def __init__(self, disk: Disk, folder: Path, *, file_size: int, mark: Mark | None = None, floor: int = 0) -> None:
+        """Opens the lane, cuts a torn tail, syncs what stands, and publishes it. Raises StoreError.
+
+        Sequences before `floor` are spent (the normaliser has passed them): they are not given again even if the files
+        that held them are gone.
+        """
         self._disk, self._folder, self._limit, self._mark = disk, folder, file_size, mark
         disk.mkdir(folder)
         self.next = 0
@@ -93,6 +97,11 @@ class JournalWriter:
         if files:
             self._reopen(*files[-1])
         else:
+            self.next = max(floor, (mark.get() if mark is not None else None) or 0)
+            self._writer = self._new_file()
+        if self.next < floor:
+            self._writer.close()
+            self.next = floor
             self._writer = self._new_file()
         disk.sync_dir(folder)
         self._synced = self._writer.size()

@@ -86,6 +86,8 @@ class Normaliser:
         self._digests: dict[tuple[str, int, str], str] = {}
         self._compressor = zstandard.ZstdCompressor(level=3)
         self.events = 0
+        self.lane = Lane.BULK
+        """Of the last cut."""
 
     def clean(self) -> None:
         """Remove cut folders that a killed predecessor left outside the manifest (their journal is still there)."""
@@ -98,13 +100,18 @@ class Normaliser:
                 if path not in standing and behind:
                     self._disk.rmtree(self._data / path)
 
-    def step(self, now: Callable[[], int]) -> int:
-        """Make at most one cut; returns the records it took (0: nothing waits). Raises StoreError, DamagedError."""
+    def step(self, now: Callable[[], int], *, live: bool = True) -> int:
+        """Make at most one cut; returns the records it took (0: nothing waits). Raises StoreError, DamagedError.
+
+        Not `live`: that lane gathers a little more before its next cut, and bulk has the time meanwhile.
+        """
+        self.lane = Lane.BULK
         order = (Lane.BULK, Lane.LIVE) if self._turn >= self._limits.live_share else (Lane.LIVE, Lane.BULK)
-        for lane in order:
+        for lane in order if live else (Lane.BULK,):
             took = self._cut(lane, now)
             if took:
                 self._turn = self._turn + 1 if lane is Lane.LIVE else 0
+                self.lane = lane
                 return took
             if lane is Lane.BULK:
                 self._turn = 0

@@ -205,7 +205,7 @@ def costly(clause: Clause) -> bool:
 
 
 def slices(parts: Sequence[Part], within: TimeRange, first: int) -> Iterator[TimeRange]:
-    """`within`, newest first, in stretches that hold about `first` rows and then four times more each."""
+    """`within`, newest first, in stretches that hold about `first` rows and then eight times more each."""
     if not parts:
         return
     low = min(part.segment.min_time for part in parts)
@@ -220,7 +220,7 @@ def slices(parts: Sequence[Part], within: TimeRange, first: int) -> Iterator[Tim
         if start - low < width:
             start = low
         yield TimeRange(start, end)
-        end, width = start, width * 4
+        end, width = start, width * 8
 
 
 def _rows_between(segment: SegmentRow, low: int, high: int) -> float:

@@ -293,7 +293,8 @@ class Manifest:
               superseded: Sequence[str] = ()) -> None:
         """Enter files found by a scan (rebuilding a lost node.db) and where the normaliser stands after them.
 
-        `superseded` are ids of files that the found ones were merged from.
+        `superseded` are ids of files that the found ones were merged from. What only node.db knew of the records between
+        is recorded as lost.
         """
         with self.node.write() as c:
             seq = self._link(c, now, "adopt", {"old": list(superseded), "files": [_named(s) for s in segments]})
@@ -303,6 +304,11 @@ class Manifest:
                 if segment.kind == "cut":
                     c.execute("INSERT OR REPLACE INTO cuts VALUES (?, ?, ?, ?)", (segment.lane, segment.first, segment.last, now))
             for lane, sequence in positions.items():
+                at = c.execute("SELECT sequence FROM positions WHERE consumer = 'normaliser' AND lane = ?", (lane.value,)).fetchone()
+                if sequence > (before := at[0] if at else 0):
+                    c.execute("INSERT OR IGNORE INTO losses (at, lane, first, last, path, reason) VALUES (?, ?, ?, ?, 'node.db', ?)",
+                              (now, lane.value, before, sequence, "node.db was lost or older: the events are whole, but dead letters among these "
+                               "records and the numbers they were received under are gone; what is sent again may be stored twice"))
                 c.execute("INSERT OR REPLACE INTO positions VALUES ('normaliser', ?, ?)", (lane.value, sequence))
 
     def check_chain(self) -> int | None:

@@ -16,6 +16,7 @@ from soc.errors import StoreError
 __all__ = ["NodeDatabase", "VERSION"]
 
 VERSION = 1
+REBUILT = "stop the server, move it away and start again: it is rebuilt from the files beside it (keep it until then)"
 
 _SCHEMA = (
     """
@@ -84,7 +85,7 @@ class NodeDatabase:
             if self._version() != VERSION:
                 self._migrate()
         except sqlite3.DatabaseError as fault:
-            raise StoreError(f"{path.name}: {fault}", remedy="run `soc store verify`; a damaged node.db is rebuilt by `soc store rebuild`") from fault
+            raise StoreError(f"{path.name}: {fault}", remedy=REBUILT) from fault
         path.chmod(0o600)
 
     def _version(self) -> int:

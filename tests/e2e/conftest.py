@@ -106,6 +106,10 @@ class Centre:
         """The JSON that `soc … --json` prints."""
         return json.loads(self.soc(*arguments, "--json").stdout)
 
+    def json_or_fault(self, *arguments: str) -> Any:
+        """The same of a command that may end with 1."""
+        return json.loads(self.soc(*arguments, "--json", check=False).stdout)
+
     def pids(self) -> dict[str, int]:
         """Role -> process id, as the supervisor notes it."""
         try:
@@ -192,6 +196,6 @@ def centres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
             one.kill()
 
 
-@pytest.fixture(name="wait_for")
+@pytest.fixture(name="wait_for", scope="session")
 def _wait_for() -> Callable[..., Any]:
     return wait_for
