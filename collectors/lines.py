@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-__all__ = ["RECORD_CAP", "Tally", "cut_record", "ends_whole", "read_json", "read_lines"]
+__all__ = ["RECORD_CAP", "Tally", "cut_record", "ends_whole", "every_line", "read_json", "read_lines"]
 
 RECORD_CAP = 1 << 20
 """Longest record in bytes, the marker of a cut one included."""
@@ -43,32 +43,44 @@ class Tally:
 def read_lines(file: BinaryIO, tally: Tally, cap: int = RECORD_CAP) -> Iterator[bytes]:
     """The lines of `file` from its start, without their ends. A line over `cap` bytes is cut, marked and counted."""
     file.seek(0)
+    for lines in every_line(file, tally, cap):
+        for line in lines:
+            if line:
+                yield line
+
+
+def every_line(file: BinaryIO, tally: Tally, cap: int = RECORD_CAP) -> Iterator[list[bytes]]:
+    """All lines of a stream from where it stands, blank ones too, so that they can be counted: a list a read.
+
+    As `read_lines` gives them otherwise. A short read gives a short list: what has come in is not held back.
+    """
     rest, over = b"", 0
     for chunk in _utf8(file):
         parts = chunk.split(b"\n")
+        lines: list[bytes] = []
         if over:
             over += len(parts[0])
             if len(parts) == 1:
                 continue
-            yield cut_record(rest, len(rest) + over, tally, cap)
+            lines.append(cut_record(rest, len(rest) + over, tally, cap))
             rest, over = b"", 0
             del parts[0]
         else:
             parts[0] = rest + parts[0]
         last = parts.pop()
         for line in parts:
-            if line.endswith(b"\r"):
-                line = line[:-1]
-            if line:
-                yield line if len(line) <= cap else cut_record(line, len(line), tally, cap)
+            line = line.removesuffix(b"\r")
+            lines.append(line if len(line) <= cap else cut_record(line, len(line), tally, cap))
         if len(last) > cap:
             rest, over = last[:cap], len(last) - cap
         else:
             rest = last
+        if lines:
+            yield lines
     if over:
-        yield cut_record(rest, len(rest) + over, tally, cap)
+        yield [cut_record(rest, len(rest) + over, tally, cap)]
     elif rest := rest.removesuffix(b"\r"):
-        yield rest
+        yield [rest]
 
 
 def cut_record(head: bytes, size: int, tally: Tally, cap: int = RECORD_CAP) -> bytes:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["fail", "quiet", "say", "show"]
+__all__ = ["as_json_text", "fail", "inert", "quiet", "say", "show"]
 
 _MAX_CELL = 400
 _STYLES = {
@@ -34,8 +34,7 @@ def show(
     """
     if as_json:
         quiet()
-        text = json.dumps([dict(row) for row in rows], ensure_ascii=False, indent=1, default=_plain)
-        sys.stdout.write(_ESCAPED.sub(lambda found: "".join(f"\\u{ord(c):04x}" for c in found[0]), text) + "\n")
+        sys.stdout.write(as_json_text([dict(row) for row in rows], indent=1) + "\n")
         return
     if not rows:
         say(empty or "Nothing to show.")
@@ -50,6 +49,12 @@ def show(
     for row in rows:
         table.add_row(*(_styled(_cell(row.get(column))) for column in columns))
     console.print(table)
+
+
+def as_json_text(value: object, indent: int | None = None) -> str:
+    """JSON that a terminal shows as it is: what it would act on, or an eye misread, is escaped."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=_plain)
+    return _ESCAPED.sub(lambda found: "".join(f"\\u{ord(c):04x}" for c in found[0]), text)
 
 
 def fail(message: str, remedy: str = "", code: int = 1) -> NoReturn:

@@ -12,7 +12,8 @@ import typer
 
 from soc.commands.centre import Centre, open_centre
 from soc.commands.output import fail, say, show
-from soc.errors import InputRefused, NotFoundError, RuleError
+from soc.commands.rules_code import check, match, run_samples
+from soc.errors import InputRefused, RuleError
 from soc.event import from_micros
 
 if TYPE_CHECKING:
@@ -123,84 +124,9 @@ def disable(ctx: typer.Context, rules: _Ids = None, everything: _All = False, le
     say(f"{changed} switched off.")
 
 
-@app.command("check")
-def check(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Rule files, folders or zips.", exists=True)],
-    as_json: _Json = False,
-) -> None:
-    """Check rules without importing them: a line per fault, as file:line: reason; exit code 1 if there are any.
-
-    No server and no data folder needed.
-    """
-    from soc.commands.rules_match import load_rules
-
-    loaded = load_rules(paths)
-    rows = [{"path": error.path, "line": error.line, "reason": error.message, "remedy": error.remedy} for error in loaded.faults]
-    if as_json:
-        show(rows, [], as_json=True)
-    else:
-        for error in loaded.faults:
-            typer.echo(f"{error.path}:{error.line}: {_reason(error)}")
-        for path, reason in loaded.skipped[:20]:
-            say(f"skipped {path}: {reason}")
-        waiting = sum(rule.rule is None for rule in loaded.rules)
-        say(f"{len(loaded.rules)} rules are fine, {len(loaded.faults)} have faults, {len(loaded.skipped)} files are no rules."
-            + (f" {waiting} of the fine ones wait for the list of a placeholder." if waiting else ""))
-    if loaded.faults:
-        raise typer.Exit(1)
-
-
-@app.command("match")
-def match(
-    rules: Annotated[Path, typer.Argument(metavar="RULES", help="A rule file, a folder or a zip.", exists=True)],
-    events: Annotated[str, typer.Argument(metavar="EVENTS", help="A .jsonl, .log or .evtx file, or - for standard input.")],
-    ignore_logsource: Annotated[bool, typer.Option("--ignore-logsource", help="Meet every event with every rule.")] = False,
-    format: Annotated[str, typer.Option("--format", help="The parser; auto lets each record choose.")] = "auto",
-    timezone: Annotated[str, typer.Option("--timezone", help="Zone of times without one.")] = "Asia/Ho_Chi_Minh",
-    as_json: _Json = False,
-) -> None:
-    """Try rules on a file, through the real parsers and engine. A line per hit: rule id, line of the event, matched fields.
-
-    No server and no data folder needed.
-    """
-    from soc.commands.rules_match import load_rules, match_file
-
-    loaded = load_rules([rules])
-    for error in loaded.faults:
-        say(f"refused {error.path}:{error.line}: {_reason(error)}")
-    runnable = [rule.rule for rule in loaded.rules if rule.rule is not None]
-    if not runnable:
-        fail(f"{rules} holds no rule that can run", "`soc rules check` says why")
-    found = match_file(runnable, events, _now(), ignore_logsource=ignore_logsource, format=format, timezone=timezone)
-    if as_json:
-        show(found.hits, [], as_json=True)
-    else:
-        for hit in found.hits:
-            typer.echo(f"{hit['rule_id']}\t{hit['line']}\t{' '.join(hit['fields'])}")
-    say(f"{len(found.hits)} hits of {len(runnable)} rules in {found.events} events; {found.dead} records could not be parsed.")
-
-
-@app.command("test")
-def run_samples(
-    path: Annotated[Path | None, typer.Argument(metavar="[PATH]", help="A folder of rules; our own if not given.")] = None,
-    as_json: _Json = False,
-) -> None:
-    """Run the samples beside rules (rule.samples.jsonl) through parser and engine; exit code 1 if one is judged wrongly."""
-    from soc.commands.rules_match import judge_samples
-    from soc.content import content
-
-    try:
-        folder = path or content("rules")
-    except NotFoundError:
-        show([], [], as_json=as_json, empty="There are no rules with samples here.")
-        return
-    results = judge_samples(folder, _now())
-    columns = ["rule", "line", "expected", "verdict", "fault"]
-    show(results, columns, as_json=as_json, empty=f"There are no samples under {folder}.")
-    wrong = sum(not row["passed"] for row in results)
-    say(f"{len(results)} samples, {wrong} wrong.")
-    if wrong:
-        raise typer.Exit(1)
+app.command("check")(check)
+app.command("match")(match)
+app.command("test")(run_samples)
 
 
 # ---- helpers of this file

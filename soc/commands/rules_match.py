@@ -1,192 +1,89 @@
-"""Rules against files: what `soc rules match`, `check` and `test` do. Real parsers, real engine, no data folder."""
+"""Rules against files of events: the hits of `soc rules match`, by the real parsers and the real engine.
+
+Hits come as they are found and are not kept: memory is that of one frame, however large the input.
+"""
 from __future__ import annotations
 
-import io
-import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
-from collectors.evtx import MAGIC, read_evtx
-from collectors.lines import RECORD_CAP, Tally
+from soc.commands.eventfile import STDIN, EventFile
 from soc.detect.compiled import CompiledRule
 from soc.detect.engine import Engine
-from soc.detect.packs import read_pack
-from soc.detect.rules import FoundRule, read_rules
-from soc.errors import InputRefused, RuleError
+from soc.detect.match import Atom
 from soc.event import FrameContext
 from soc.normalise.records import Parsers
 from soc.store.columns import batch_of
 
-__all__ = ["Found", "Loaded", "judge_samples", "load_rules", "match_file"]
+__all__ = ["FRAME", "FileHit", "Matcher", "Totals", "match_file"]
 
-_FRAME: Final = 5_000
-SAMPLES: Final = ".samples.jsonl"
+FRAME: Final = 5_000
+"""Records that are parsed and matched at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileHit:
+    """Rule × event of a file: the event's line from 1 (its place, in a file that has no lines), and what spoke for it."""
+
+    rule: CompiledRule
+    file: str
+    line: int
+    atoms: tuple[Atom, ...]
+
+    def fields(self) -> list[str]:
+        """The fields that matched, each once; text found anywhere is "(keyword)"."""
+        return list(dict.fromkeys(atom.field or "(keyword)" for atom in self.atoms))
+
+    def row(self) -> dict[str, Any]:
+        """As JSON says it."""
+        return {
+            "rule_id": self.rule.rule_id, "title": self.rule.title, "level": self.rule.level, "file": self.file, "line": self.line,
+            "fields": self.fields(),
+            "atoms": [{"field": atom.field, "test": atom.test, "literal": atom.literal} for atom in self.atoms]}
 
 
 @dataclass(slots=True)
-class Loaded:
-    """Rules of some files, what is wrong with others, and what is no rule."""
+class Totals:
+    """What a run has come to so far, over all its files."""
 
-    rules: list[FoundRule] = field(default_factory=list)
-    faults: list[RuleError] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Found:
-    """Hits as rows (rule_id, title, level, line, fields, atoms), and how many events and unreadable records there were."""
-
-    hits: list[dict[str, Any]] = field(default_factory=list)
+    hits: int = 0
     events: int = 0
     dead: int = 0
+    """Records that no parser takes, or that the file holds damaged."""
+    faults: list[str] = field(default_factory=list)
+    """The first few damages, in words."""
 
 
-def load_rules(paths: Sequence[Path]) -> Loaded:
-    """Read and compile every rule of these files, folders and zips. A file that was named must be a rule."""
-    loaded = Loaded()
-    seen: dict[str, str] = {}
-    for path in paths:
-        try:
-            pack = read_pack(path)
-        except InputRefused as refused:
-            loaded.faults.append(RuleError(refused.message, path=str(path), remedy=refused.remedy))
-            continue
-        loaded.skipped += [(f"{path}/{name}", reason) for name, reason in pack.skipped]
-        for file in pack.files:
-            shown = f"{path}/{file.path}" if pack.whole else str(path)
-            rules, faults, skipped = read_rules(shown, file.data)
-            loaded.faults += faults
-            if pack.whole:
-                loaded.skipped += [(shown, reason) for reason in skipped]
-            else:
-                loaded.faults += [RuleError(reason, path=shown, line=1) for reason in skipped]
-            for rule in rules:
-                if rule.rule_id in seen:
-                    loaded.faults.append(RuleError(
-                        f"its id {rule.rule_id} is already that of {seen[rule.rule_id]}", path=shown, line=rule.line))
-                else:
-                    seen[rule.rule_id] = shown
-                    loaded.rules.append(rule)
-    return loaded
+class Matcher:
+    """What the files of one run share: the rules in an engine that stays warm, the parsers, the totals."""
+
+    def __init__(self, rules: Sequence[CompiledRule], now: int, *, ignore_logsource: bool = False, format: str = "auto",
+                 timezone: str = "Asia/Ho_Chi_Minh") -> None:
+        """`now` in µs; `format` names the parser, "auto" lets each record choose; `timezone` of times without one."""
+        self.engine = Engine(rules, ignore_logsource=ignore_logsource)
+        self.rules = {rule.rule_id: rule for rule in rules}
+        self.parsers = Parsers()
+        self.now, self.format, self.timezone = now, format, timezone
+        self.totals = Totals()
 
 
-def match_file(rules: Sequence[CompiledRule], events: str, now: int, *, ignore_logsource: bool, format: str = "auto",
-               timezone: str = "Asia/Ho_Chi_Minh") -> Found:
-    """Every hit in a file ("-": standard input), by line. Raises InputRefused if it cannot be read at all."""
-    engine, parsers, found = Engine(rules, ignore_logsource=ignore_logsource), Parsers(), Found()
-    known = {rule.rule_id: rule for rule in rules}
-    path = "" if events == "-" else events
-    file_time = int(Path(path).stat().st_mtime * 1_000_000) if path and Path(path).is_file() else 0
-    with _opened(events) as file:
-        numbered = _records(file)
-        while frame := list(islice(numbered, _FRAME)):
-            context = FrameContext(source="match", stream="match", first=0, count=len(frame), read_at=now, ingested=now,
-                                   format=format, timezone=timezone, path=path, file_time=file_time)
-            parsed = parsers.parse_frame(context, [raw for _, raw in frame])
-            found.dead += len(parsed.dead)
-            found.events += len(parsed.events)
-            if not parsed.events:
-                continue
-            for hit in engine.match(batch_of([one.event for one in parsed.events])):
-                rule, line = known[hit.rule_id], frame[parsed.events[hit.row].index][0]
-                found.hits.append({
-                    "rule_id": rule.rule_id, "title": rule.title, "level": rule.level, "line": line,
-                    "fields": list(dict.fromkeys(atom.field or "(keyword)" for atom in hit.atoms)),
-                    "atoms": [{"field": atom.field, "test": atom.test, "literal": atom.literal} for atom in hit.atoms]})
-    return found
+def match_file(matcher: Matcher, file: EventFile) -> Iterator[list[FileHit]]:
+    """The hits of an open file by line, a list for every frame read (empty ones too: they show the way is going on).
 
-
-def judge_samples(folder: Path, now: int) -> list[dict[str, Any]]:
-    """Judge every sample beside a rule. A sample is {"match": true|false, "raw": text or object, "format": "auto"}."""
-    results: list[dict[str, Any]] = []
-    parsers = Parsers()
-    for path in sorted(folder.rglob(f"*{SAMPLES}")):
-        rule_path = path.with_name(path.name.removesuffix(SAMPLES) + ".yml")
-        loaded = load_rules([rule_path])
-        rules = [rule.rule for rule in loaded.rules if rule.rule is not None]
-        fault = str(loaded.faults[0]) if loaded.faults else "" if rules else "the rule cannot run"
-        engine = Engine(rules)
-        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-            if line.strip():
-                results.append(_sample(engine, parsers, rule_path, number, line, fault, now))
-    return results
-
-
-def _sample(engine: Engine, parsers: Parsers, rule: Path, number: int, line: bytes, fault: str, now: int) -> dict[str, Any]:
-    row: dict[str, Any] = {"rule": str(rule), "line": number, "expected": None, "verdict": None, "fault": fault, "passed": False}
-    try:
-        sample = json.loads(line)
-        row["expected"] = bool(sample["match"])
-        raw = sample["raw"] if isinstance(sample["raw"], str) else json.dumps(sample["raw"], ensure_ascii=False)
-        format = str(sample.get("format", "auto"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        row["fault"] = fault or f"not a sample: {type(error).__name__}: {error}"
-        return row
-    context = FrameContext(source="sample", stream="sample", first=0, count=1, read_at=now, ingested=now, format=format)
-    parsed = parsers.parse_frame(context, [raw.encode("utf-8", "surrogatepass")])
-    if parsed.dead:
-        row["fault"] = fault or f"the record cannot be parsed: {parsed.dead[0].reason}"
-        return row
-    row["verdict"] = bool(engine.match(batch_of([one.event for one in parsed.events])))
-    row["passed"] = not fault and row["verdict"] == row["expected"]
-    return row
-
-
-class _opened:
-    """A file, or standard input as one."""
-
-    def __init__(self, events: str) -> None:
-        self._events = events
-
-    def __enter__(self) -> BinaryIO:
-        if self._events == "-":
-            self._file: BinaryIO = sys.stdin.buffer
-            return self._file
-        try:
-            self._file = open(self._events, "rb")
-        except OSError as error:
-            raise InputRefused(f"{self._events}: {error.strerror or error}") from None
-        return self._file
-
-    def __exit__(self, *_: object) -> None:
-        if self._events != "-":
-            self._file.close()
-
-
-def _records(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """(number from 1, record): of a text file its lines as an editor counts them, of an event log its records."""
-    start = file.read(8)
-    if start == MAGIC:
-        whole: BinaryIO = file if file.seekable() else io.BytesIO(start + file.read())
-        yield from enumerate(read_evtx(whole, Tally()), start=1)
-        return
-    rest: Callable[[], bytes] = _joined(start, file)
-    number = 0
-    while line := rest():
-        number += 1
-        if len(line) > RECORD_CAP:
-            line = line[:RECORD_CAP]
-        line = line.rstrip(b"\r\n")
-        if line.strip():
-            yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-
-
-def _joined(start: bytes, file: BinaryIO) -> Callable[[], bytes]:
-    """Lines of `start` and the file behind it; the parts of an over-long line beyond the cap are dropped."""
-    waiting = io.BytesIO(start)
-
-    def line() -> bytes:
-        head = waiting.readline()
-        if head.endswith(b"\n"):
-            return head
-        found = head + file.readline(RECORD_CAP + 1)
-        piece = found
-        while len(piece) > RECORD_CAP and not piece.endswith(b"\n"):
-            piece = file.readline(RECORD_CAP + 1)
-        return found
-
-    return line
+    `matcher.totals` grows along. Raises InputRefused where the file cannot be read, or read on.
+    """
+    path = "" if file.path == STDIN else file.path
+    totals = matcher.totals
+    for block in file.blocks(FRAME):
+        context = FrameContext(
+            source="match", stream="match", first=0, count=len(block), read_at=matcher.now, ingested=matcher.now,
+            format=matcher.format, timezone=matcher.timezone, path=path, file_time=file.file_time)
+        parsed = matcher.parsers.parse_frame(context, [raw for _, raw in block])
+        totals.events += len(parsed.events)
+        totals.dead += len(parsed.dead)
+        found = matcher.engine.match(batch_of([one.event for one in parsed.events])) if parsed.events else []
+        totals.hits += len(found)
+        yield [FileHit(matcher.rules[hit.rule_id], file.path, block[parsed.events[hit.row].index][0], hit.atoms) for hit in found]
+    totals.dead += file.tally.bad
+    totals.faults += [f"{file.path}: {fault}" for fault in file.tally.faults]

@@ -106,7 +106,7 @@ def test_match_may_ignore_log_sources(soc, tmp_path):
 
 def test_match_without_a_rule_that_runs_fails(soc, tmp_path):
     (tmp_path / "rule.yml").write_text("title: x\n")
-    assert "no rule that can run" in soc("match", "rule.yml", "-", code=1).stderr
+    assert "no rule that can run" in soc("match", "rule.yml", "-", code=2).stderr
 
 
 def test_samples_beside_rules_are_judged(soc, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collectors.lines import Tally, ends_whole, read_json, read_lines
+from collectors.lines import Tally, ends_whole, every_line, read_json, read_lines
 
 MEGABYTE = 1 << 20
 
@@ -64,6 +64,26 @@ def test_line_exactly_at_the_cap_is_whole() -> None:
     found, tally = lines(b"y" * 64 + b"\n" + b"z" * 65 + b"\n", cap=64)
     assert found[0] == b"y" * 64
     assert tally.cut == 1
+
+
+def test_blank_lines_are_counted_when_all_are_asked_for() -> None:
+    lists = list(every_line(io.BytesIO(b"\xef\xbb\xbfone\n\n\r\ntwo\r\nthree"), Tally()))
+    assert [line for lines in lists for line in lines] == [b"one", b"", b"", b"two", b"three"]
+
+
+class _Dribbling(io.BytesIO):
+    """Gives three bytes at most, as a slow pipe does."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(min(3, size if size and size > 0 else 3))
+
+
+def test_short_reads_change_no_line() -> None:
+    content, tally = b"one\n\r\n" + b"x" * 200 + b"\ntwo\r\n" + b"y" * 300, Tally()
+    found = [line for lines in every_line(_Dribbling(content), tally, 100) for line in lines]
+    assert [line.partition(b" ")[0].strip(b"xy") for line in found] == [b"one", b"", b"", b"two", b""]
+    assert [len(line) for line in found] == [3, 0, 100, 3, 100]
+    assert tally.cut == 2
 
 
 @pytest.mark.parametrize(("content", "size", "whole"), [

@@ -1,0 +1,217 @@
+"""`soc rules check|match|test`: rules as code, for a terminal or an agency's own CI. No server and no data folder needed.
+
+Exit codes of all of them: 0 clean, 1 faults or failures were found, 2 it could not run.
+"""
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from soc.commands.output import as_json_text, fail, inert, quiet, say, show
+from soc.errors import InputRefused, NotFoundError, RuleError
+
+if TYPE_CHECKING:
+    from soc.commands.rules_match import FileHit, Matcher
+
+__all__ = ["check", "match", "run_samples"]
+
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CANNOT_RUN: Final = 2
+
+
+def check(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Rule files, folders or zips.", exists=True)],
+    as_json: _Json = False,
+) -> None:
+    """Check rules without importing them: a line per fault, as file:line: reason; exit code 1 if there are any.
+
+    No server and no data folder needed.
+    """
+    from soc.commands.rules_load import load_rules
+
+    loaded = load_rules(paths)
+    rows = [{"path": error.path, "line": error.line, "reason": error.message, "remedy": error.remedy} for error in loaded.faults]
+    if as_json:
+        show(rows, [], as_json=True)
+    else:
+        for error in loaded.faults:
+            typer.echo(f"{error.path}:{error.line}: {_reason(error)}")
+        for path, reason in loaded.skipped[:20]:
+            say(f"skipped {path}: {reason}")
+        waiting = sum(rule.rule is None for rule in loaded.rules)
+        say(f"{len(loaded.rules)} rules are fine, {len(loaded.faults)} have faults, {len(loaded.skipped)} files are no rules."
+            + (f" {waiting} of the fine ones wait for the list of a placeholder." if waiting else ""))
+    if loaded.faults:
+        raise typer.Exit(1)
+
+
+def match(
+    rules: Annotated[Path, typer.Argument(metavar="RULES", help="A rule file, a folder or a zip.", exists=True)],
+    events: Annotated[list[str], typer.Argument(
+        metavar="EVENTS…", help="Text, JSON or .evtx files, also packed (.gz .zst .bz2 .xz), or - for standard input.")],
+    ignore_logsource: Annotated[bool, typer.Option("--ignore-logsource", help="Meet every event with every rule.")] = False,
+    format: Annotated[str, typer.Option("--format", help="The parser; auto lets each record choose.")] = "auto",
+    timezone: Annotated[str, typer.Option("--timezone", help="Zone of times without one.")] = "Asia/Ho_Chi_Minh",
+    fail_on_match: Annotated[bool, typer.Option("--fail-on-match", help="Exit code 1 if there is a hit.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Try rules on files, through the real parsers and engine. A line per hit: rule id, line of the event, matched fields.
+
+    The line counts from 1; of several files it is file:line. Hits come as they are found, from a pipe that goes on too.
+    No server and no data folder needed. Exit codes: 0 it ran, 1 a hit under --fail-on-match, 2 it could not run.
+    """
+    from soc.commands.rules_load import load_rules
+    from soc.commands.rules_match import Matcher
+
+    loaded = load_rules([rules])
+    for error in loaded.faults:
+        say(f"refused {error.path}:{error.line}: {_reason(error)}")
+    quiet(as_json)
+    runnable = [rule.rule for rule in loaded.rules if rule.rule is not None]
+    if not runnable:
+        fail(f"{rules} holds no rule that can run", "`soc rules check` says why", CANNOT_RUN)
+    matcher = Matcher(runnable, _now(), ignore_logsource=ignore_logsource, format=format, timezone=timezone)
+    if format != "auto" and format not in matcher.parsers.by_name:
+        fail(f"there is no parser {format!r}", f"auto, or one of: {', '.join(sorted(matcher.parsers.by_name))}", CANNOT_RUN)
+    unread = _match_all(matcher, events, _Rows() if as_json else _Lines(several=len(events) > 1), bar=not as_json)
+    totals = matcher.totals
+    say(f"{totals.hits} hits of {len(runnable)} rules in {totals.events} events; {totals.dead} records could not be parsed.")
+    for fault in [*(f"damaged: {fault}" for fault in totals.faults), *(f"error: {refused}" for refused in unread)]:
+        typer.echo(inert(fault), err=True)
+    if unread:
+        raise typer.Exit(CANNOT_RUN)
+    if fail_on_match and totals.hits:
+        raise typer.Exit(1)
+
+
+def run_samples(
+    path: Annotated[Path | None, typer.Argument(metavar="[PATH]", help="A folder of rules; our own if not given.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Run the samples beside rules (rule.samples.jsonl) through parser and engine; exit code 1 if one is judged wrongly."""
+    from soc.commands.rules_samples import judge_samples
+    from soc.content import content
+
+    try:
+        folder = path or content("rules")
+    except NotFoundError:
+        show([], [], as_json=as_json, empty="There are no rules with samples here.")
+        return
+    results = judge_samples(folder, _now())
+    columns = ["rule", "line", "expected", "verdict", "fault"]
+    show(results, columns, as_json=as_json, empty=f"There are no samples under {folder}.")
+    wrong = sum(not row["passed"] for row in results)
+    say(f"{len(results)} samples, {wrong} wrong.")
+    if wrong:
+        raise typer.Exit(1)
+
+
+# ---- how hits are written
+
+
+class _Lines:
+    """A line per hit: rule id, line (file:line of several files), matched fields; tabs between."""
+
+    def __init__(self, *, several: bool) -> None:
+        self._several = several
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def write(self, hits: Sequence[FileHit]) -> None:
+        for hit in hits:
+            place = f"{hit.file}:{hit.line}" if self._several else str(hit.line)
+            sys.stdout.write(inert(f"{hit.rule.rule_id}\t{place}\t{' '.join(hit.fields())}") + "\n")
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout.flush()
+
+
+class _Rows:
+    """One JSON array, a hit a line, written as it grows."""
+
+    def __init__(self) -> None:
+        self._some = False
+
+    def __enter__(self) -> _Rows:
+        sys.stdout.write("[")
+        return self
+
+    def write(self, hits: Sequence[FileHit]) -> None:
+        for hit in hits:
+            sys.stdout.write((",\n" if self._some else "\n") + as_json_text(hit.row()))
+            self._some = True
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout.write("\n]\n" if self._some else "]\n")
+        sys.stdout.flush()
+
+
+def _match_all(matcher: Matcher, names: Sequence[str], out: _Lines | _Rows, *, bar: bool) -> list[InputRefused]:
+    """Write the hits of all files; returns why some could not be read (to their end): the others go on."""
+    from soc.commands.eventfile import EventFile
+    from soc.commands.rules_match import match_file
+
+    unread: list[InputRefused] = []
+    with _Bar(names, on=bar) as progress, out:
+        for name in names:
+            try:
+                with EventFile(name) as file:
+                    for hits in match_file(matcher, file):
+                        out.write(hits)
+                        if hits:
+                            sys.stdout.flush()
+                        progress.at(file.path, file.done(), matcher.totals.hits)
+                    progress.ended(file.size)
+            except InputRefused as refused:
+                unread.append(refused)
+    return unread
+
+
+class _Bar:
+    """Bytes of all files, on a terminal; nothing elsewhere."""
+
+    def __init__(self, names: Sequence[str], *, on: bool) -> None:
+        self._progress: Any = None
+        self._before = 0
+        if on and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._progress = Progress(
+                TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn(),
+                console=Console(stderr=True, highlight=False), transient=True, redirect_stdout=sys.stdout.isatty())
+            sizes = [os.path.getsize(name) if os.path.isfile(name) else None for name in names]
+            self._task = self._progress.add_task("", total=None if None in sizes else sum(size or 0 for size in sizes))
+
+    def __enter__(self) -> _Bar:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def at(self, name: str, done: int, hits: int) -> None:
+        """So many bytes of this file are read."""
+        if self._progress is not None:
+            self._progress.update(self._task, completed=self._before + done, description=inert(f"{name}: {hits} hits"))
+
+    def ended(self, size: int) -> None:
+        """A file of this size is done."""
+        self._before += size
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def _reason(error: RuleError) -> str:
+    return f"{error.message} ({error.remedy})" if error.remedy else error.message
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
