@@ -16,7 +16,9 @@ FORMAT: Final = 1
 
 TESTS: Final = frozenset({
     "is", "contains", "startswith", "endswith", "like", "any", "re", "cidr", "lt", "lte", "gt", "gte", "null", "exists",
-    "fieldref", "fieldref contains", "fieldref startswith", "fieldref endswith"})
+    "fieldref", "fieldref contains", "fieldref startswith", "fieldref endswith",
+    *(f"{part}{compared}" for part in ("minute", "hour", "day", "week", "month", "year")
+      for compared in ("", " lt", " lte", " gt", " gte"))})
 KEYWORD_TESTS: Final = frozenset({"contains", "like", "any", "re", "cidr"})
 
 

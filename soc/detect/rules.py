@@ -13,17 +13,18 @@ from typing import Any, Final
 
 from soc.detect.compiled import AtomSpec, CompiledRule, Detection, LogSource
 from soc.detect.conditions import Tree, parse_condition
+from soc.detect.lint import LEVELS, place, rule_faults
 from soc.detect.yamltext import Document, read_documents
 from soc.errors import RuleError
 
 __all__ = ["LEVELS", "MAX_ATOMS", "FoundRule", "NotARule", "compile_document", "compile_text", "read_rules"]
 
-LEVELS: Final = ("informational", "low", "medium", "high", "critical")
 MAX_ATOMS: Final = 20_000
 """Tests of one rule, after modifiers such as windash and base64offset have multiplied them."""
 MAX_TREE: Final = 200_000
 """Nodes of a condition once selections stand in for their names."""
 _KINDS: Final = frozenset({"detection", "correlation", "filter"})
+_OTHER_KINDS: Final = frozenset({"correlation", "filter"})
 PLACEHOLDER: Final = "placeholder"
 _NAMESPACE: Final = uuid.UUID("5f1c0de2-6d3b-5b6e-9a34-0c6f2b7f9b10")
 
@@ -83,7 +84,16 @@ def read_rules(path: str, data: bytes) -> tuple[list[FoundRule], list[RuleError]
         return [], [_placed(error, path, 0)], []
     if not documents:
         skipped.append("no YAML document in it")
+    for document in documents:
+        if isinstance(document.value, dict) and "action" in document.value:
+            obsolete = place(document, ("action",), "rule collections by 'action' are obsolete: nothing of this file is taken",
+                             "write each rule out in full")
+            return [], [_placed(obsolete, path, document.line)], []
     for number, document in enumerate(documents):
+        wrong = rule_faults(document) if _is_detection(document.value) else []
+        if wrong:
+            faults += [_placed(error, path, document.line) for error in wrong]
+            continue
         try:
             found.append(compile_document(path, document, _source(data, documents, number)))
         except NotARule as reason:
@@ -103,17 +113,20 @@ def compile_text(text: str, path: str = "rule.yml") -> CompiledRule:
     return found[0].rule
 
 
+def _is_detection(value: Any) -> bool:
+    return isinstance(value, dict) and not _OTHER_KINDS & value.keys() and (
+        "detection" in value or {"title", "logsource"} <= value.keys())
+
+
 def compile_document(path: str, document: Document, source: str) -> FoundRule:
-    """Check and compile one YAML document. Raises NotARule, or RuleError with the line where it is known."""
+    """Compile a document that the lint finds nothing wrong with. Raises NotARule, or RuleError with the line where it is known."""
     value = document.value
     if not isinstance(value, dict) or not (_KINDS & value.keys() or {"title", "logsource"} <= value.keys()):
         raise NotARule("YAML, but not a Sigma rule")
     if "correlation" in value:
-        raise _at(document, ("correlation",), "correlations are not evaluated yet")
+        raise place(document, ("correlation",), "correlations are not evaluated yet")
     if "filter" in value:
-        raise _at(document, ("filter",), "filters are not evaluated yet")
-    if "action" in value:
-        raise _at(document, ("action",), "rule collections by 'action' are obsolete", remedy="write each rule out in full")
+        raise place(document, ("filter",), "filters are not evaluated yet")
     return _compile(path, document, source)
 
 
@@ -121,10 +134,11 @@ def _compile(path: str, document: Document, source: str) -> FoundRule:
     from sigma.exceptions import SigmaError
     from sigma.rule import SigmaRule
 
-    value = document.value
-    _check_shape(document)
+    from soc.detect.modifiers import install
+
+    install()
     try:
-        parsed = SigmaRule.from_dict(value)
+        parsed = SigmaRule.from_dict(document.value)
     except SigmaError as error:
         raise RuleError(_one_line(error), line=_line_of(document, str(error))) from None
     except Exception as error:  # noqa: BLE001 - pySigma is not ours: whatever it throws refuses this rule and no other
@@ -152,34 +166,13 @@ class _Placeholder(Exception):
     """A value holds %name% with `expand`: it needs a list nobody has given."""
 
 
-def _check_shape(document: Document) -> None:
-    """What pySigma would accept, misread or crash on."""
-    value = document.value
-    detection = value.get("detection")
-    if not isinstance(detection, dict):
-        raise _at(document, ("detection",), "detection: a mapping of selections and a condition is needed")
-    if "timeframe" in detection:
-        raise _at(document, ("detection", "timeframe"), "timeframe is obsolete", remedy="use a correlation rule")
-    if "condition" not in detection:
-        raise _at(document, ("detection",), "detection: the condition is missing")
-    condition = detection["condition"]
-    parts = condition if isinstance(condition, list) else [condition]
-    if not parts or not all(isinstance(part, str) for part in parts):
-        raise _at(document, ("detection", "condition"), "condition: text, or a list of texts, is needed")
-    if len(detection) > 5_000 or len(parts) > 100:
-        raise _at(document, ("detection",), "more than 5,000 selections or 100 conditions")
-    logsource = value.get("logsource")
-    if isinstance(logsource, dict) and not any(logsource.get(part) for part in ("product", "category", "service")):
-        raise _at(document, ("logsource",), "logsource: product, category or service is needed")
-
-
 def _entity(document: Document) -> str:
     custom = document.value.get("custom")
     found = document.value.get("soc_entity") or (custom.get("soc_entity") if isinstance(custom, dict) else None)
     if found is None:
         return ""
     if not isinstance(found, str) or len(found) > 128:
-        raise _at(document, ("soc_entity",), "soc_entity: the name of one field is needed")
+        raise place(document, ("soc_entity",), "soc_entity: the name of one field is needed")
     return found
 
 
@@ -251,18 +244,9 @@ def _item(item: Any, build: _Build) -> Any:
     name = "" if item.field is None else str(item.field).replace(" ", "")
     if not item.value and not name:
         raise RuleError("a keyword list is empty")
-    _refuse_miscounted(item)
     values = item.value or [SigmaNull()]
     tree = _whole([_value(name, value, build) for value in values], "&" if item.value_linking is ConditionAND else "|")
     return ["!", tree] if item.negated else tree
-
-
-def _refuse_miscounted(item: Any) -> None:
-    """pySigma counts characters where base64offset must count bytes: right for ASCII only."""
-    from sigma.modifiers import SigmaBase64OffsetModifier
-
-    if SigmaBase64OffsetModifier in item.modifiers and not all(str(value).isascii() for value in item.original_value or ()):
-        raise RuleError("base64offset of text beyond ASCII is not supported", remedy="write out its three base64 forms")
 
 
 def _value(name: str, value: Any, build: _Build) -> Any:
@@ -286,21 +270,28 @@ def _value(name: str, value: Any, build: _Build) -> Any:
         raise RuleError(f"{kind.__name__} needs a field: a keyword can be text or a number")
     if kind is sigma.SigmaNumber:
         return build.atom(AtomSpec(name, "is", str(value.number)))
+    if kind is sigma.SigmaTimestampPart:
+        return build.atom(AtomSpec(name, _time_part(value), str(value.number)))
     if kind is sigma.SigmaBool:
         return build.atom(AtomSpec(name, "is", "true" if value.boolean else "false"))
     if kind is sigma.SigmaNull:
         return build.atom(AtomSpec(name, "null", ""))
     if kind is sigma.SigmaCompareExpression:
-        if value.op.name == "NEQ" or type(value.number) is not sigma.SigmaNumber:
-            raise RuleError("time modifiers are not supported yet")
-        return build.atom(AtomSpec(name, value.op.name.lower(), str(value.number.number)))
+        op, number = value.op.name.lower(), value.number
+        if kind_of := _time_part(number):
+            op = f"{kind_of} {op}"
+        return build.atom(AtomSpec(name, op, str(number.number)))
     if kind is sigma.SigmaFieldReference:
         where = {(False, False): "", (True, False): " startswith", (False, True): " endswith", (True, True): " contains"}
         test = "fieldref" + where[(value.starts_with, value.ends_with)]
         return build.atom(AtomSpec(name, test, str(value.field).replace(" ", "")))
-    if kind is sigma.SigmaTimestampPart:
-        raise RuleError("time modifiers (minute, hour, day, week, month, year) are not supported yet")
     raise RuleError(f"{kind.__name__} is not supported")
+
+
+def _time_part(number: Any) -> str:
+    """The part of a time that a number of pySigma's is compared with, "" for plain numbers."""
+    part = getattr(number, "timestamp_part", None)
+    return part.name.lower() if part is not None else ""
 
 
 def _text(name: str, value: Any, cased: bool) -> AtomSpec:
@@ -359,12 +350,6 @@ def _checked(spec: AtomSpec) -> AtomSpec:
 
 
 # ---- places
-
-
-def _at(document: Document, path: tuple[str, ...], message: str, remedy: str = "") -> RuleError:
-    while path and path not in document.lines:
-        path = path[:-1]
-    return RuleError(message, line=document.lines.get(path, document.line), remedy=remedy)
 
 
 def _line_of(document: Document, message: str) -> int:

@@ -144,7 +144,10 @@ def listed(values: list[Any]) -> list[str]:
 
 
 def typed(event: Event, name: str, value: Any) -> None:
-    """Put a JSON leaf into the event: ECS fields get their type, what has another shape goes to ``unmapped.``."""
+    """Put a JSON leaf into the event: ECS fields get their type, what has another shape goes to ``unmapped.``.
+
+    A list without a value is named as a null is: the field was there.
+    """
     if value.__class__ is list:
         texts = listed(value)
         if name in TYPES and len(value) == 1:
@@ -153,6 +156,7 @@ def typed(event: Event, name: str, value: Any) -> None:
             add(event, name if TYPES.get(name) != "date" else f"unmapped.{name}", texts)
             return
         else:
+            add(event, "soc.null_fields", [name])
             return
     kind = TYPES.get(name)
     if kind is None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import re2
 
 from soc.detect.compiled import AtomSpec
+from soc.detect.engine.timeparts import PARTS, part_of
 from soc.errors import RuleError
 
 __all__ = ["MAX_PATTERN", "compare_fields", "fold", "glob_parts", "number_of", "pattern_of", "test_of", "text_of"]
@@ -112,6 +113,10 @@ def test_of(spec: AtomSpec) -> Test:
         return lambda text: _within(text, network)
     if spec.test in ("lt", "lte", "gt", "gte"):
         return _compare(spec.test, literal)
+    part, _, compared = spec.test.partition(" ")
+    if part in PARTS:
+        inner = _compare(compared or "eq", literal)
+        return lambda text: (number := part_of(text, part)) is not None and inner(str(number))
     raise RuleError(f"unknown test {spec.test!r}")
 
 
@@ -128,8 +133,9 @@ def search_of(pattern: str) -> Callable[[bytes], Any]:
     except re2.error as error:
         reason = error.args[0] if error.args else error
         text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-        raise RuleError(f"regular expression not supported: {text[:200]}",
-                        remedy="look-around and back-references have no linear-time form; write it with and / not") from None
+        far = "perl operator" in text or "escape sequence" in text
+        raise RuleError(f"regular expression not supported: {text[:200]}", remedy=(
+            "look-around and back-references have no linear-time form; write it with and / not" if far else "")) from None
     return found.search  # type: ignore[no-any-return]
 
 
@@ -179,6 +185,8 @@ def _compare(test: str, literal: str) -> Test:
             return number < limit
         if test == "lte":
             return number <= limit
+        if test == "eq":
+            return number == limit
         return number > limit if test == "gt" else number >= limit
 
     return compare

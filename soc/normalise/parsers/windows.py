@@ -117,8 +117,7 @@ def _leaf(event: Event, name: str, value: Any) -> None:
         add(event, "soc.null_fields", [name])
     elif value.__class__ is list:
         texts = listed(value)
-        if texts:
-            add(event, name, texts)
+        add(event, *((name, texts) if texts else ("soc.null_fields", [name])))
     else:
         add(event, name, scalar(value))
 
