@@ -192,16 +192,26 @@ def _keep_store(role: Role) -> None:
 def run_detector(role: Role) -> None:
     """Cuts → alerts."""
     from alerts.pipeline import AlertPipeline
-    from soc.detect.engine import Engine
+    from soc.detect.engine import CompiledRule, Engine
+    from soc.detect.lists import kept_folders
     from soc.detect.loop import Detector
+    from soc.detect.pipelines import Pipelines
     from soc.detect.rulestore import RuleStore, entity_of
     from soc.errors import SocError
     from soc.ingest.imports import undone_among
     from soc.store.manifest import Manifest
 
     state, _ = open_databases(role.data, role.config)
+    lists, mappings = kept_folders(role.config, role.data)
+
+    def with_mappings(rules: Sequence[CompiledRule]) -> Engine:
+        mapping, faults = Pipelines.load(mappings)
+        for error in faults:
+            _log.error("field mapping left out", extra={"file": error.path, "line": error.line, "reason": error.message})
+        return Engine(rules, mapping=mapping)
+
     detector = Detector(
-        data=role.data, manifest=Manifest.open(role.data), database=state, rules=RuleStore(state), engine=Engine,
+        data=role.data, manifest=Manifest.open(role.data), database=state, rules=RuleStore(state, lists), engine=with_mappings,
         entity=entity_of, sink=AlertPipeline(), undone=undone_among, live_share=role.config.detector.live_share)
     fault = ""
     while not role.stopping.is_set():
@@ -311,6 +321,7 @@ def run_console(role: Role) -> None:
     from soc.console.connections import bounded_http
     from soc.console.parts import Parts
     from soc.detect.ledger import Ledger
+    from soc.detect.lists import kept_folders
     from soc.detect.rulestore import RuleStore
     from soc.health import Health
     from soc.ingest.deliver import GatewayClient
@@ -333,7 +344,8 @@ def run_console(role: Role) -> None:
     app = create_console(Parts(
         events=EmbeddedStore(role.data, Manifest.open(role.data), memory_limit=f"{config.store.memory_limit >> 20}MB",
                              threads=config.store.threads, timeout=config.store.query_timeout),
-        alerts=AlertStore(state), rules=RuleStore(state), sources=SourceStore(state), imports=ImportStore(state), letters=letters,
+        alerts=AlertStore(state), rules=RuleStore(state, kept_folders(config, role.data)[0]), sources=SourceStore(state),
+        imports=ImportStore(state), letters=letters,
         agencies=AgencyStore(access), doors=Authentication(
             access, session=int(config.console.session * 1e6), idle=int(config.console.idle * 1e6)), setup=Setup(access),
         audit=Audit(access), health=Health(data=role.data, config=config, manifest=Manifest.open(role.data), ledger=Ledger(state)).report,

@@ -23,6 +23,8 @@ __all__ = ["LIST", "backup", "check", "restore"]
 
 LIST = "backup.json"
 _DATABASES = ("state.db", "access.db", "node.db")
+_KEPT = ("quarantine", "tls", "lists", "mappings")
+"""Folders that go with the data as they are; the last two are what an administrator keeps beside the rules."""
 
 
 def backup(data: Path, target: Path, *, progress: Callable[[int, int], None] | None = None) -> dict[str, object]:
@@ -56,7 +58,7 @@ def backup(data: Path, target: Path, *, progress: Callable[[int, int], None] | N
             done += segment.bytes
             if progress is not None:
                 progress(done, total)
-        for path in (*(p for _, p, _ in quarantined), "centre.json", *_tree(data, "quarantine"), *_tree(data, "tls")):
+        for path in (*(p for _, p, _ in quarantined), "centre.json", *(p for kept in _KEPT for p in _tree(data, kept))):
             if (data / path).exists():
                 _copy(data / path, target / path)
                 files[path] = _fingerprint(target / path)

@@ -153,6 +153,16 @@ class DetectorConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RulesConfig:
+    """What an administrator keeps beside the rules, as files."""
+
+    lists: str = setting(
+        Kind.TEXT, "", "Folder of the lists that placeholders of rules are filled from; empty is lists/ in the data folder.")
+    mappings: str = setting(
+        Kind.TEXT, "", "Folder of your own field mappings, which come before ours; empty is mappings/ in the data folder.")
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseConfig:
     """Where state lies: alerts, rules, ledger, imports, users, audit."""
 
@@ -185,6 +195,7 @@ class Config:
     retention: RetentionConfig = field(default_factory=RetentionConfig)
     disk: DiskConfig = field(default_factory=DiskConfig)
     detector: DetectorConfig = field(default_factory=DetectorConfig)
+    rules: RulesConfig = field(default_factory=RulesConfig)
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
 

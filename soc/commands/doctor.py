@@ -88,6 +88,7 @@ def examine(data: Path, config_path: Path | None, now: datetime) -> Iterator[Fin
     yield from _clock(now)
     yield from _ports(data, config)
     yield from _certificates(data, config, now)
+    yield from _kept(data, config)
     yield _files()
     yield _memory(config)
     yield from _databases(config)
@@ -269,6 +270,25 @@ def _certificates(data: Path, config: Config, now: datetime) -> Iterator[Finding
     if config.syslog.enabled and not loopback(config.syslog.host):
         yield Finding("syslog", State.WARN, f"plain text on {config.syslog.host}:{config.syslog.port}",
                       "keep it to a trusted network")
+
+
+def _kept(data: Path, config: Config) -> Iterator[Finding]:
+    """Lists for placeholders, and field mappings: what the administrator keeps as files."""
+    from soc.detect.lists import kept_folders, read_lists
+    from soc.detect.pipelines import Pipelines
+
+    lists, mappings = kept_folders(config, data)
+    found, faults = read_lists(lists)
+    faults += Pipelines.load(mappings)[1]
+    for fault in faults:
+        yield Finding("lists and mappings", State.FAIL, str(fault), fault.remedy or "mend the file; the others are used")
+    if not faults:
+        names = f"lists: {', '.join(sorted(found))}" if found else "no lists"
+        yield Finding("lists and mappings", State.OK, f"{names}; {len(_yaml_files(mappings))} mappings of your own")
+
+
+def _yaml_files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.suffix.lower() in (".yml", ".yaml")] if folder.is_dir() else []
 
 
 def _files() -> Finding:

@@ -133,10 +133,11 @@ app.command("test")(run_samples)
 
 
 def _store(ctx: typer.Context) -> tuple[RuleStore, Centre]:
+    from soc.detect.lists import kept_folders
     from soc.detect.rulestore import RuleStore
 
     centre = open_centre(ctx)
-    return RuleStore(centre.state), centre
+    return RuleStore(centre.state, kept_folders(centre.config, centre.data)[0]), centre
 
 
 def _chosen(store: RuleStore, ids: Sequence[str] | None, everything: bool, *, enabled: bool, level: str, product: str,
@@ -167,7 +168,7 @@ def _print_report(report: PackReport, as_json: bool) -> None:
     if as_json:
         names = (
             "pack", "version", "files", "rules", "added", "changed", "unchanged", "removed", "enabled", "off", "placeholders",
-            "cannot_fire")
+            "cannot_fire", "filled")
         row = {name: getattr(report, name) for name in names}
         json.dump(row | {"refused": refused, "skipped": skipped}, sys.stdout, ensure_ascii=False, indent=1)
         sys.stdout.write("\n")
@@ -181,6 +182,8 @@ def _print_report(report: PackReport, as_json: bool) -> None:
     say(f"Pack {report.pack}: {report.rules} rules from {report.files} files ({report.added} new, {report.changed} changed, "
         f"{report.removed} removed), {report.enabled} on, {report.off} off ({report.placeholders} for a placeholder), "
         f"{len(refused)} refused.")
+    if report.filled:
+        say(f"{report.filled} rules changed with the lists of their placeholders.")
     if report.cannot_fire:
         say(f"{report.cannot_fire} of them cannot fire here yet: no source sends their events (`soc rules list` says which).")
 

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["check", "match", "run_samples"]
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Lists = Annotated[Path | None, typer.Option(
+    "--lists", help="Folder of lists that placeholders are filled from.", exists=True, file_okay=False)]
+_Mappings = Annotated[Path | None, typer.Option(
+    "--mappings", help="Folder of field mappings of your own.", exists=True, file_okay=False)]
 CANNOT_RUN: Final = 2
 
 
 def check(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Rule files, folders or zips.", exists=True)],
+    lists: _Lists = None,
     as_json: _Json = False,
 ) -> None:
     """Check rules without importing them: a line per fault, as file:line: reason; exit code 1 if there are any.
@@ -35,7 +40,7 @@ def check(
     """
     from soc.commands.rules_load import load_rules
 
-    loaded = load_rules(paths)
+    loaded = load_rules(paths, lists)
     rows = [{"path": error.path, "line": error.line, "reason": error.message, "remedy": error.remedy} for error in loaded.faults]
     if as_json:
         show(rows, [], as_json=True)
@@ -58,6 +63,8 @@ def match(
     ignore_logsource: Annotated[bool, typer.Option("--ignore-logsource", help="Meet every event with every rule.")] = False,
     format: Annotated[str, typer.Option("--format", help="The parser; auto lets each record choose.")] = "auto",
     timezone: Annotated[str, typer.Option("--timezone", help="Zone of times without one.")] = "Asia/Ho_Chi_Minh",
+    lists: _Lists = None,
+    mappings: _Mappings = None,
     fail_on_match: Annotated[bool, typer.Option("--fail-on-match", help="Exit code 1 if there is a hit.")] = False,
     as_json: _Json = False,
 ) -> None:
@@ -68,15 +75,17 @@ def match(
     """
     from soc.commands.rules_load import load_rules
     from soc.commands.rules_match import Matcher
+    from soc.detect.pipelines import Pipelines
 
-    loaded = load_rules([rules])
-    for error in loaded.faults:
+    loaded = load_rules([rules], lists)
+    mapping, faults = Pipelines.load(mappings) if mappings else (None, [])
+    for error in [*loaded.faults, *faults]:
         say(f"refused {error.path}:{error.line}: {_reason(error)}")
     quiet(as_json)
     runnable = [rule.rule for rule in loaded.rules if rule.rule is not None]
     if not runnable:
         fail(f"{rules} holds no rule that can run", "`soc rules check` says why", CANNOT_RUN)
-    matcher = Matcher(runnable, _now(), ignore_logsource=ignore_logsource, format=format, timezone=timezone)
+    matcher = Matcher(runnable, _now(), ignore_logsource=ignore_logsource, format=format, timezone=timezone, mapping=mapping)
     if format != "auto" and format not in matcher.parsers.by_name:
         fail(f"there is no parser {format!r}", f"auto, or one of: {', '.join(sorted(matcher.parsers.by_name))}", CANNOT_RUN)
     unread = _match_all(matcher, events, _Rows() if as_json else _Lines(several=len(events) > 1), bar=not as_json)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from soc.detect.lists import read_lists
 from soc.detect.packs import read_pack
 from soc.detect.rules import FoundRule, read_rules
 from soc.errors import InputRefused, RuleError
@@ -21,9 +22,13 @@ class Loaded:
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
-def load_rules(paths: Sequence[Path]) -> Loaded:
-    """Read and compile every rule of these files, folders and zips. A file that was named must be a rule."""
-    loaded = Loaded()
+def load_rules(paths: Sequence[Path], lists: Path | None = None) -> Loaded:
+    """Read and compile every rule of these files, folders and zips. A file that was named must be a rule.
+
+    Placeholders are filled from the files of the folder `lists`.
+    """
+    known, faults = read_lists(lists)
+    loaded = Loaded(faults=faults)
     seen: dict[str, str] = {}
     for path in paths:
         try:
@@ -34,7 +39,7 @@ def load_rules(paths: Sequence[Path]) -> Loaded:
         loaded.skipped += [(f"{path}/{name}", reason) for name, reason in pack.skipped]
         for file in pack.files:
             shown = f"{path}/{file.path}" if pack.whole else str(path)
-            rules, faults, skipped = read_rules(shown, file.data)
+            rules, faults, skipped = read_rules(shown, file.data, known)
             loaded.faults += faults
             if pack.whole:
                 loaded.skipped += [(shown, reason) for reason in skipped]

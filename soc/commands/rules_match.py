@@ -12,6 +12,7 @@ from soc.commands.eventfile import STDIN, EventFile
 from soc.detect.compiled import CompiledRule
 from soc.detect.engine import Engine
 from soc.detect.match import Atom
+from soc.detect.pipelines import Pipelines
 from soc.event import FrameContext
 from soc.normalise.records import Parsers
 from soc.store.columns import batch_of
@@ -59,9 +60,9 @@ class Matcher:
     """What the files of one run share: the rules in an engine that stays warm, the parsers, the totals."""
 
     def __init__(self, rules: Sequence[CompiledRule], now: int, *, ignore_logsource: bool = False, format: str = "auto",
-                 timezone: str = "Asia/Ho_Chi_Minh") -> None:
+                 timezone: str = "Asia/Ho_Chi_Minh", mapping: Pipelines | None = None) -> None:
         """`now` in µs; `format` names the parser, "auto" lets each record choose; `timezone` of times without one."""
-        self.engine = Engine(rules, ignore_logsource=ignore_logsource)
+        self.engine = Engine(rules, ignore_logsource=ignore_logsource, mapping=mapping)
         self.rules = {rule.rule_id: rule for rule in rules}
         self.parsers = Parsers()
         self.now, self.format, self.timezone = now, format, timezone

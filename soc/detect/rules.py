@@ -9,11 +9,14 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
+from types import MappingProxyType
 from typing import Any, Final
 
 from soc.detect.compiled import AtomSpec, CompiledRule, Detection, LogSource
 from soc.detect.conditions import Tree, parse_condition
 from soc.detect.lint import LEVELS, place, rule_faults
+from soc.detect.lists import Lists
 from soc.detect.yamltext import Document, read_documents
 from soc.errors import RuleError
 
@@ -57,8 +60,10 @@ class FoundRule:
 
 @dataclass(slots=True)
 class _Build:
-    """The atoms of one rule while it is compiled."""
+    """The atoms of one rule while it is compiled; `missing` placeholders have no list."""
 
+    document: Document
+    missing: dict[str, None] = field(default_factory=dict)
     atoms: list[AtomSpec] = field(default_factory=list)
     numbers: dict[AtomSpec, int] = field(default_factory=dict)
     nodes: int = 0
@@ -73,8 +78,11 @@ class _Build:
         return number
 
 
-def read_rules(path: str, data: bytes) -> tuple[list[FoundRule], list[RuleError], list[str]]:
-    """The rules of one file, the faults (each with path and line), and why documents of it are not rules at all."""
+def read_rules(path: str, data: bytes, lists: Lists = MappingProxyType({})) -> tuple[list[FoundRule], list[RuleError], list[str]]:
+    """The rules of one file, the faults (each with path and line), and why documents of it are not rules at all.
+
+    Placeholders are filled from `lists`; a rule with one that is not there has no compiled form and says so.
+    """
     found: list[FoundRule] = []
     faults: list[RuleError] = []
     skipped: list[str] = []
@@ -85,6 +93,7 @@ def read_rules(path: str, data: bytes) -> tuple[list[FoundRule], list[RuleError]
     if not documents:
         skipped.append("no YAML document in it")
     for document in documents:
+        document.lists = lists
         if isinstance(document.value, dict) and "action" in document.value:
             obsolete = place(document, ("action",), "rule collections by 'action' are obsolete: nothing of this file is taken",
                              "write each rule out in full")
@@ -103,9 +112,9 @@ def read_rules(path: str, data: bytes) -> tuple[list[FoundRule], list[RuleError]
     return found, faults, skipped
 
 
-def compile_text(text: str, path: str = "rule.yml") -> CompiledRule:
+def compile_text(text: str, path: str = "rule.yml", lists: Lists = MappingProxyType({})) -> CompiledRule:
     """The one rule of `text`, for tests and small tools. Raises RuleError."""
-    found, faults, skipped = read_rules(path, text.encode())
+    found, faults, skipped = read_rules(path, text.encode(), lists)
     if faults:
         raise faults[0]
     if len(found) != 1 or found[0].rule is None:
@@ -143,27 +152,35 @@ def _compile(path: str, document: Document, source: str) -> FoundRule:
         raise RuleError(_one_line(error), line=_line_of(document, str(error))) from None
     except Exception as error:  # noqa: BLE001 - pySigma is not ours: whatever it throws refuses this rule and no other
         raise RuleError(f"{type(error).__name__}: {_one_line(error)}", line=_line_of(document, str(error))) from None
-    version = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     logsource = LogSource(*((str(part or "").strip().lower()) for part in (
         parsed.logsource.product, parsed.logsource.category, parsed.logsource.service)))
     rule_id = str(parsed.id) if parsed.id else str(uuid.uuid5(_NAMESPACE, path))
     title = str(parsed.title or rule_id)[:256]
     level = parsed.level.name.lower() if parsed.level else "medium"
     tags = tuple(str(tag) for tag in parsed.tags)
-    off, rule = "", None
+    off, rule, detection = "", None, None
     try:
         detection = _detection(parsed, document)
-    except _Placeholder as name:
-        off = f"{PLACEHOLDER} %{name}%"
-    else:
+    except _Placeholder as names:
+        off = f"{PLACEHOLDER} {names}"
+    version = _version(source, document)
+    if detection is not None:
         rule = CompiledRule(rule_id, version, title, level, tags, logsource, detection.pack(), _entity(document))
     return FoundRule(
         rule_id, version, title, level, parsed.status.name.lower() if parsed.status else "", tags, logsource,
         str(parsed.author or "")[:256], path, document.line, source, rule, off)
 
 
+def _version(source: str, document: Document) -> str:
+    """Changes with the text of a rule and with the lists that fill it."""
+    digest = hashlib.sha256(source.encode("utf-8", "surrogatepass"))
+    for name, values in sorted(document.filled.items()):
+        digest.update("\0".join(("", name, *values)).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:32]
+
+
 class _Placeholder(Exception):
-    """A value holds %name% with `expand`: it needs a list nobody has given."""
+    """Values hold %name% with `expand`: they need lists nobody has given."""
 
 
 def _entity(document: Document) -> str:
@@ -180,14 +197,11 @@ def _entity(document: Document) -> str:
 
 
 def _detection(parsed: Any, document: Document) -> Detection:
-    build = _Build()
+    build = _Build(document)
     trees: dict[str, Any] = {}
-    placeholder: _Placeholder | None = None
     for name, selection in parsed.detection.detections.items():
         try:
             trees[name] = _selection(selection, build)
-        except _Placeholder as found:
-            placeholder, trees[name] = found, 0
         except RuleError as error:
             error.line = error.line or document.lines.get(("detection", name), 0)
             raise
@@ -197,8 +211,8 @@ def _detection(parsed: Any, document: Document) -> Detection:
     except RuleError as error:
         error.line = error.line or document.lines.get(("detection", "condition"), 0)
         raise
-    if placeholder is not None:
-        raise placeholder
+    if build.missing:
+        raise _Placeholder(", ".join(f"%{name}%" for name in build.missing))
     return Detection(build.atoms, tree)
 
 
@@ -256,12 +270,13 @@ def _value(name: str, value: Any, build: _Build) -> Any:
     if isinstance(value, sigma.SigmaExpansion):
         return _whole([_value(name, one, build) for one in value.values], "|")
     if isinstance(value, sigma.SigmaString):
-        return build.atom(_text(name, value, kind is sigma.SigmaCasedString))
+        cased = kind is sigma.SigmaCasedString
+        return _whole([build.atom(_text(name, one, cased)) for one in _filled(value, build)], "|")
     if kind is sigma.SigmaExists:
         atom = build.atom(AtomSpec(name, "exists", ""))
         return atom if value.exists else ["!", atom]
     if kind is sigma.SigmaRegularExpression:
-        return build.atom(_regex(name, value))
+        return build.atom(_regex(name, value, build))
     if kind is sigma.SigmaCIDRExpression:
         return build.atom(AtomSpec(name, "cidr", str(value.network)))
     if not name:
@@ -296,12 +311,10 @@ def _time_part(number: Any) -> str:
 
 def _text(name: str, value: Any, cased: bool) -> AtomSpec:
     """A string with its wildcards as the plainest test that means the same."""
-    from sigma.types import Placeholder, SpecialChars
+    from sigma.types import SpecialChars
 
     parts: list[Any] = []
     for part in value.s:
-        if isinstance(part, Placeholder):
-            raise _Placeholder(part.name)
         if isinstance(part, str) and parts and isinstance(parts[-1], str):
             parts[-1] += part
         elif part is SpecialChars.WILDCARD_MULTI and parts and parts[-1] is part:
@@ -329,15 +342,47 @@ def _text(name: str, value: Any, cased: bool) -> AtomSpec:
     return _checked(AtomSpec(name, "like", pattern, cased))
 
 
-def _regex(name: str, value: Any) -> AtomSpec:
+def _regex(name: str, value: Any, build: _Build) -> AtomSpec:
+    from sigma.types import Placeholder, SpecialChars
     from sigma.types import SigmaRegularExpressionFlag as Flag
 
-    if value.contains_placeholder():
-        raise _Placeholder("in a regular expression")
     signs = {Flag.IGNORECASE: "i", Flag.MULTILINE: "m", Flag.DOTALL: "s"}
     flags = "".join(sign for flag, sign in signs.items() if flag in value.flags)
-    pattern = str(value.regexp)
+    texts = {SpecialChars.WILDCARD_MULTI: "*", SpecialChars.WILDCARD_SINGLE: "?"}
+    pattern = "".join(
+        f"(?:{'|'.join(map(_pattern_of, _list(part.name, build)))})" if isinstance(part, Placeholder)
+        else part if isinstance(part, str) else texts[part] for part in value.regexp.s)
     return _checked(AtomSpec(name, "re", f"(?{flags}){pattern}" if flags else pattern))
+
+
+def _pattern_of(listed: str) -> str:
+    """A list's value inside a regular expression: itself, its wildcards as such."""
+    from sigma.types import SigmaString, SpecialChars
+
+    many = SpecialChars.WILDCARD_MULTI
+    return "".join(re.escape(part) if isinstance(part, str) else ".*" if part is many else "." for part in SigmaString(listed).s)
+
+
+def _filled(value: Any, build: _Build) -> list[Any]:
+    """A text once for every way to fill its placeholders."""
+    from sigma.types import Placeholder, SigmaString
+
+    names = [part.name for part in value.s if isinstance(part, Placeholder)]
+    if not names:
+        return [value]
+    if prod(len(_list(name, build)) for name in names) > MAX_ATOMS:
+        raise RuleError(f"more than {MAX_ATOMS} ways to fill %{'%, %'.join(names)}%", remedy="use one placeholder in a value, or shorter lists")
+    return value.replace_placeholders(lambda part: map(SigmaString, _list(part.name, build)))  # type: ignore[no-any-return]
+
+
+def _list(name: str, build: _Build) -> Sequence[str]:
+    """The values of a placeholder; of one without list its own name, so that the rest of the rule is still checked."""
+    found = build.document.lists.get(name.casefold())
+    if found is None:
+        build.missing[name] = None
+        return (f"%{name}%",)
+    build.document.filled[name.casefold()] = found
+    return found
 
 
 def _checked(spec: AtomSpec) -> AtomSpec:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,8 +33,10 @@ from sqlalchemy import (
 
 from soc.database import STATE, Database
 from soc.detect.compiled import FORMAT, CompiledRule, LogSource
+from soc.detect.lists import read_lists
 from soc.detect.packs import PackFile, read_pack
 from soc.detect.readiness import why_not
+from soc.detect.refill import refill, waits_for
 from soc.errors import NotFoundError, RuleError
 from soc.event import Event
 
@@ -128,7 +131,10 @@ class Refusal:
 
 @dataclass(slots=True)
 class PackReport:
-    """What an import did. `off` counts rules left switched off, `placeholders` those of them that need a list."""
+    """What an import did. `off` counts rules left switched off, `placeholders` those of them that need a list.
+
+    `filled` counts rules of any pack that changed because their lists did.
+    """
 
     pack: str
     version: str = ""
@@ -141,6 +147,7 @@ class PackReport:
     enabled: int = 0
     off: int = 0
     placeholders: int = 0
+    filled: int = 0
     cannot_fire: int = 0
     refused: list[RuleError] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
@@ -151,10 +158,11 @@ _Refusals = list[Refusal]
 
 
 class RuleStore:
-    """All rules of a centre."""
+    """All rules of a centre. `lists` is the folder of lists that placeholders are filled from; it is read at each change."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, lists: Path | None = None) -> None:
         self._database = database
+        self._lists = lists
 
     def import_pack(self, path: Path, *, now: int, off: bool = False, name: str = "",
                     progress: Callable[[int, int], None] | None = None) -> PackReport:
@@ -166,14 +174,16 @@ class RuleStore:
         from soc.detect.rules import FoundRule, read_rules
 
         pack = read_pack(path)
-        report = PackReport(name or pack.name, files=len(pack.files), skipped=pack.skipped)
+        lists, faults = read_lists(self._lists)
+        report = PackReport(name or pack.name, files=len(pack.files), refused=faults, skipped=pack.skipped)
         found: dict[str, FoundRule] = {}
         for number, file in enumerate(pack.files):
-            self._read(file, found, report, read_rules)
+            self._read(file, found, report, partial(read_rules, lists=lists))
             if progress is not None:
                 progress(number + 1, len(pack.files))
         with self._database.write() as connection:
             self._store(connection, report, found, pack.whole or bool(name), off, now)
+            report.filled = refill(connection, RULES, lists)
             report.version = _renew(connection, now)
         return report
 
@@ -207,9 +217,9 @@ class RuleStore:
                 continue
             reason = rule.off
             if old is not None and old.reason_off == OFF_BY_PERSON:
-                reason = reason or OFF_BY_PERSON
+                reason = OFF_BY_PERSON
             elif off and (old is None or not old.enabled):
-                reason = reason or OFF_BY_IMPORT
+                reason = OFF_BY_IMPORT
             report.added += old is None
             report.changed += old is not None and old.version != rule.version
             report.unchanged += old is not None and old.version == rule.version
@@ -277,13 +287,21 @@ class RuleStore:
         return _shown(row[:-1]), row[-1]
 
     def enable(self, ids: Sequence[str], now: int) -> int:
-        """Switch rules on; returns how many were off. Raises NotFoundError, RuleError (placeholder); all or none."""
+        """Switch rules on; returns how many were off. Raises NotFoundError, RuleError (placeholder); all or none.
+
+        Lists are read anew first: what they fill now is compiled, and rules that waited for nothing else are switched on too.
+        """
+        lists, faults = read_lists(self._lists)
         with self._database.write() as c:
-            for rule_id, runnable, reason in _chosen(c, ids):
+            before = _on(c)
+            refill(c, RULES, lists)
+            for rule_id, runnable, _ in _chosen(c, ids):
                 if not runnable:
-                    raise RuleError(
-                        f"rule {rule_id} cannot be switched on: {reason}", remedy="fill its placeholder in a copy of the rule")
-            changed = _switch(c, ids, True, "")
+                    where = f"put the list into {self._lists}" if self._lists else "write its values into a copy"
+                    raise RuleError(f"rule {rule_id} cannot be switched on: {waits_for(c, RULES, rule_id, lists)}",
+                                    remedy="; ".join([*map(str, faults), where]))
+            _switch(c, ids, True, "")
+            changed = _on(c) - before
             _renew(c, now)
             return changed
 
@@ -308,7 +326,7 @@ class RuleStore:
         if row.format != FORMAT:
             from soc.detect.rules import compile_text
 
-            anew = compile_text(self.show(row.rule_id)[1])
+            anew = compile_text(self.show(row.rule_id)[1], lists=read_lists(self._lists)[0])
             return CompiledRule(
                 row.rule_id, row.version, anew.title, anew.level, anew.tags, anew.logsource, anew.detection, anew.entity)
         return CompiledRule(row.rule_id, row.version, row.title, row.level, tuple(row.tags),
@@ -382,6 +400,10 @@ def _chosen(c: Connection, ids: Sequence[str]) -> list[tuple[str, bool, str]]:
     if missing:
         raise NotFoundError(f"there is no rule {', '.join(missing[:5])}", remedy="`soc rules list` shows them")
     return list(found.values())
+
+
+def _on(c: Connection) -> int:
+    return int(c.execute(select(func.count()).select_from(RULES).where(RULES.c.enabled)).scalar_one())
 
 
 def _switch(c: Connection, ids: Sequence[str], on: bool, reason: str) -> int:

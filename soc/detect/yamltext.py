@@ -6,6 +6,7 @@ types, so ``no``, ``007``, ``0x1410``, ``1e3``, ``1:30`` and dates stay text.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -28,11 +29,16 @@ _CONSTANTS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "
 
 @dataclass(slots=True)
 class Document:
-    """One YAML document: its value, and the line (from 1) of each key by its path."""
+    """One YAML document: its value, and the line (from 1) of each key by its path.
+
+    A rule's document also carries the `lists` that its placeholders may be filled from; `filled` gathers those that were.
+    """
 
     value: Any
     line: int
     lines: dict[tuple[str, ...], int] = field(default_factory=dict)
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    filled: dict[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -6,18 +6,23 @@ file speaks of is looked up under its own name. More specific files come first.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from soc.detect.compiled import LogSource
-from soc.detect.yamltext import read_documents
+from soc.detect.yamltext import MAX_BYTES, read_documents
 from soc.errors import RuleError
 
 __all__ = ["Names", "Pipelines", "pipelines"]
+
+
+_KEYS: Final = ("logsource", "fields", "prefixes")
+_PARTS: Final = ("product", "category", "service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +56,20 @@ class Pipelines:
         return cls(_read(name, text) for name, text in sorted(texts.items()))
 
     @classmethod
-    def load(cls, *folders: Path) -> Pipelines:
-        """Our own mappings and those of an administrator's folders, which come first. Raises RuleError."""
-        texts = {f"0/{folder}/{path.name}": path.read_bytes() for folder in folders for path in sorted(folder.glob("*.yml"))}
-        own = files("soc.detect.pipelines")
-        texts |= {f"1/{item.name}": item.read_bytes() for item in own.iterdir() if item.name.endswith(".yml")}
-        return cls.of(texts)
+    def load(cls, *folders: Path) -> tuple[Pipelines, list[RuleError]]:
+        """Our own mappings and those of an administrator's folders, which come first; and what is wrong with files of these.
+
+        A file with a fault is left out as a whole. Folders may be missing.
+        """
+        found: list[_Pipeline] = []
+        faults: list[RuleError] = []
+        for path in (path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())):
+            if path.suffix.lower() in (".yml", ".yaml") and not path.name.startswith("."):
+                try:
+                    found.append(_read(str(path), _bytes(path)))
+                except RuleError as error:
+                    faults.append(RuleError(error.message, path=str(path), line=error.line, remedy=error.remedy))
+        return cls([*found, *_own()]), faults
 
     def names(self, logsource: LogSource, field: str) -> Names:
         """Our fields for `field` as rules of this log source write it."""
@@ -81,7 +94,22 @@ class Pipelines:
 @cache
 def pipelines() -> Pipelines:
     """The product's own mappings, read at first use."""
-    return Pipelines.load()
+    return Pipelines.load()[0]
+
+
+@cache
+def _own() -> tuple[_Pipeline, ...]:
+    own = files("soc.detect.pipelines")
+    return tuple(_read(item.name, item.read_bytes()) for item in sorted(own.iterdir(), key=lambda item: item.name)
+                 if item.name.endswith(".yml"))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise RuleError(error.strerror or str(error)) from None
 
 
 def _parts(logsource: LogSource) -> tuple[str, str, str]:
@@ -91,19 +119,39 @@ def _parts(logsource: LogSource) -> tuple[str, str, str]:
 def _read(name: str, text: bytes) -> _Pipeline:
     documents = read_documents(text)
     value: Any = documents[0].value if len(documents) == 1 else None
-    if not isinstance(value, dict) or not set(value) <= {"logsource", "fields", "prefixes"}:
-        raise RuleError("a field mapping has logsource, fields and prefixes", path=name)
+    if not isinstance(value, dict):
+        raise RuleError("a field mapping is one YAML document with logsource, fields and prefixes", path=name)
+    lines = documents[0].lines
+    for key in value:
+        _known(key, _KEYS, lines.get((key,), 1), name)
     source = value.get("logsource") or {}
-    fields = {rule_field: _names_of(name, written) for rule_field, written in (value.get("fields") or {}).items()}
-    return _Pipeline(
-        LogSource(*(str(source.get(part, "")).lower() for part in ("product", "category", "service"))),
-        fields, tuple(str(prefix) for prefix in value.get("prefixes") or ()))
+    if not isinstance(source, dict):
+        raise RuleError("logsource: product, category or service is needed", path=name, line=lines.get(("logsource",), 1))
+    for key, part in source.items():
+        _known(key, _PARTS, lines.get(("logsource", key), 1), name)
+        if not isinstance(part, str):
+            raise RuleError(f"logsource: {key} is text, not {part!r}", path=name, line=lines.get(("logsource", key), 1))
+    written = value.get("fields") or {}
+    if not isinstance(written, dict):
+        raise RuleError("fields: a mapping of a rule's field to ours is needed", path=name, line=lines.get(("fields",), 1))
+    prefixes = value.get("prefixes") or []
+    if not isinstance(prefixes, list) or not all(isinstance(one, str) and one for one in prefixes):
+        raise RuleError("prefixes: a list of texts is needed", path=name, line=lines.get(("prefixes",), 1))
+    fields = {rule_field: _names_of(name, rule_field, ours, lines.get(("fields", rule_field), 1)) for rule_field, ours in written.items()}
+    return _Pipeline(LogSource(*(source.get(part, "").lower() for part in _PARTS)), fields, tuple(prefixes))
 
 
-def _names_of(name: str, written: Any) -> Names:
+def _known(key: str, known: Sequence[str], line: int, name: str) -> None:
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1)
+        raise RuleError(f"{key!r} is none of {', '.join(known)}", path=name, line=line, remedy=f"did you mean {near[0]}?" if near else "")
+
+
+def _names_of(name: str, rule_field: str, written: Any, line: int) -> Names:
     every = isinstance(written, dict) and set(written) == {"any"}
     found = written["any"] if every else written
     found = [found] if isinstance(found, str) else found
     if not isinstance(found, list) or not found or not all(isinstance(one, str) and one for one in found):
-        raise RuleError(f"{written!r} names no fields", path=name)
+        raise RuleError(f"{rule_field}: {written!r} names no fields", path=name, line=line,
+                        remedy="write one of our fields, a list of them, or any: with a list")
     return Names(tuple(found), every)
