@@ -15,6 +15,7 @@ from soc.config import Config
 from soc.detect.ledger import Ledger
 from soc.event import Lane
 from soc.ingest.journal import Mark, journal_folder
+from soc.ingest.waiting import Waiting
 from soc.store.disk import RealDisk
 from soc.store.manifest import Manifest
 
@@ -32,6 +33,7 @@ class Health:
 
     def __init__(self, *, data: Path, config: Config, manifest: Manifest, ledger: Ledger) -> None:
         self._data, self._config, self._manifest, self._ledger = data, config, manifest, ledger
+        self._waiting = {lane: Waiting(RealDisk(), data, lane) for lane in Lane}
 
     def report(self) -> dict[str, Any]:
         """Status ("ok", "warning", "failing"), reasons, and per lane and stage positions, waiting records and seconds behind."""
@@ -82,22 +84,21 @@ class Health:
         received = received_through(self._data, lane)
         normalised = self._manifest.cursor(lane)
         received = max(received, normalised)
-        waiting = received - judged
-        return {"received": received, "normalised": normalised, "judged": judged, "waiting": waiting,
-                "seconds_behind": round(self._behind(lane, judged, normalised, now), 1) if waiting > 0 else 0.0}
+        stages = {"normaliser": {"waiting": received - normalised, "seconds_behind": self._unread(lane, received, normalised, now)},
+                  "detector": {"waiting": max(0, normalised - judged), "seconds_behind": self._unjudged(lane, normalised, judged, now)}}
+        return {"received": received, "normalised": normalised, "judged": judged, "waiting": received - judged,
+                "seconds_behind": max(stage["seconds_behind"] for stage in stages.values()), "stages": stages}
 
-    def _behind(self, lane: Lane, judged: int, normalised: int, now: float) -> float:
-        """Seconds since the oldest record that is not judged was there for the stage it waits for."""
-        if normalised > judged:
-            found = self._manifest.node.rows("SELECT MIN(at) FROM cuts WHERE lane = ? AND last > ?", (lane.value, judged))
-        else:
-            found = self._manifest.node.rows("SELECT MAX(at) FROM cuts WHERE lane = ?", (lane.value,))
-        if found and found[0][0] is not None:
-            stamp = int(found[0][0]) / 1e6  # type: ignore[call-overload]
-            newest = max((p.stat().st_mtime for p in journal_folder(self._data, lane).glob("*.jrn")), default=stamp)
-            return max(0.0, now - float(stamp if normalised > judged else max(stamp, min(newest, now))))
-        oldest = min((p.stat().st_mtime for p in journal_folder(self._data, lane).glob("*.jrn")), default=now)
-        return max(0.0, now - oldest)
+    def _unread(self, lane: Lane, received: int, normalised: int, now: float) -> float:
+        """Seconds since the oldest record that is no event yet was received."""
+        since = self._waiting[lane].since(normalised) if received > normalised else None
+        return _ago(since, now)
+
+    def _unjudged(self, lane: Lane, normalised: int, judged: int, now: float) -> float:
+        """Seconds since the oldest event that is not judged came into the store."""
+        if normalised <= judged:
+            return 0.0
+        return _ago(self._manifest.waiting_since(lane, judged), now)
 
     def _note(self, role: str) -> dict[str, Any]:
         try:
@@ -105,6 +106,10 @@ class Health:
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
+
+
+def _ago(micros: int | None, now: float) -> float:
+    return 0.0 if micros is None else round(max(0.0, now - micros / 1e6), 1)
 
 
 def alive(note: Mapping[str, Any]) -> bool:

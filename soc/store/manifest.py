@@ -154,6 +154,11 @@ class Manifest:
         found = self.node.rows("SELECT first, last FROM cuts WHERE lane = ? AND last > ? ORDER BY first LIMIT 1", (lane.value, after))
         return (int(found[0][0]), int(found[0][1])) if found else None  # type: ignore[call-overload]
 
+    def waiting_since(self, lane: Lane, after: int) -> int | None:
+        """When (µs since 1970 UTC) the oldest cut of `lane` that reaches beyond position `after` was committed; None if none does."""
+        found = self.node.rows("SELECT MIN(at) FROM cuts WHERE lane = ? AND last > ?", (lane.value, after))[0][0]
+        return None if found is None else int(found)  # type: ignore[call-overload]
+
     def cut_segments(self, lane: Lane, first: int, last: int) -> list[SegmentRow]:
         """The files of the cut [first, last) that still stand as cuts."""
         rows = self.node.rows(

@@ -264,7 +264,7 @@ def test_a_frame_of_a_newer_version_is_named_and_kept_whole(again: Any, kept: Ke
 
 def test_damaged_files_are_named_and_the_rest_is_served(again: Any, kept: Kept) -> None:
     """A flipped byte, a file cut short, a file of zeros, a file that is gone: each costs no more than itself."""
-    stored = {path: rows for path, rows in rows_of(again).items()}
+    stored = rows_of(again)
     segment = next(path for path in stored if path.endswith(".parquet"))
     cut = next(path for path in stored if path.endswith(".arrow"))
     body = bytearray((again.data / segment).read_bytes())
