@@ -23,8 +23,9 @@ def producible() -> tuple[str, ...]:
         found.add(f"windows//{service}")
         for categories in windows["categories"].get(service, {}).values():
             found.add(" ".join((f"windows//{service}", *(f"windows/{category}/" for category in categories))))
+    found |= {" ".join(triples) for triples in windows["others"].values()}
     for services in tables["linux"]["programs"].values():
-        found.add(" ".join(("linux//syslog", *(f"linux//{service}" for service in services))))
+        found.add(" ".join(("linux//syslog", *(service if "/" in service else f"linux//{service}" for service in services))))
     for categories in tables["linux"]["audit"].values():
         found.add(" ".join(("linux//auditd", *(f"linux/{category}/" for category in categories))))
     for services in tables["cisco"]["facilities"].values():

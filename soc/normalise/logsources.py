@@ -26,6 +26,7 @@ class LogSources:
         for service, channels in windows["services"].items():
             for channel in channels:
                 self._services.setdefault(channel.lower(), []).append(service)
+        self._others = {channel.lower(): triples for channel, triples in windows["others"].items()}
         self._channels = {provider.lower(): channel for provider, channel in windows["providers"].items()}
         self._categories: dict[tuple[str, str], list[str]] = {
             (service, str(number)): categories
@@ -55,6 +56,7 @@ class LogSources:
         for service in self._services.get(log.lower(), ()):
             triples.add(f"windows//{service}")
             triples.update(f"windows/{category}/" for category in self._categories.get((service, event_id), ()))
+        triples.update(self._others.get(log.lower(), ()))
         return join(triples or {"windows//"})
 
     def linux(self, program: str) -> str:
@@ -62,7 +64,7 @@ class LogSources:
         answer = self._program_answers.get(program)
         if answer is None:
             services = {"syslog", *self._programs.get(program.lower(), ())}
-            answer = join(f"linux//{service}" for service in services)
+            answer = join(service if "/" in service else f"linux//{service}" for service in services)
             if len(self._program_answers) < _REMEMBERED:
                 self._program_answers[program] = answer
         return answer

@@ -29,6 +29,7 @@ _UNIT: Final = re.compile(
     r"(Starting|Started|Stopping|Stopped|Reloading|Reloaded|Finished|Failed to start|Removed|Created) (.{1,256}?)\.?$")
 _SU: Final = re.compile(r"\(to (\S{1,128})\) (\S{1,128}) on (\S{1,128})")
 _SU_OLD: Final = re.compile(r"(FAILED SU|Successful su|FAILED su) (?:for |\(to )(\S{1,128}?)\)? (?:by )?(\S{1,128})")
+_CLAM: Final = re.compile(r"(.{1,4096}?): (\S{1,256}?)(?:\([0-9A-Fa-f:]{1,80}\))? FOUND\s*$")
 _SUDO_FIELD: Final = re.compile(r"(?:^|; )(TTY|PWD|USER|GROUP|ENV|TSID)=([^;]{0,1024})")
 
 
@@ -289,7 +290,18 @@ def _ftpd(text: str, event: Event) -> None:
         _peer(event, text[:256].partition(" (")[0])
 
 
+def _clam(text: str, event: Event) -> None:
+    """``/path/of/file: Signature.Name FOUND``."""
+    found = _CLAM.match(text)
+    if found is not None:
+        _say(event, "malware", "malware-found")
+        event["file.path"], event["clamav.signature"] = found[1], found[2]
+
+
 _READERS: Final[dict[str, Callable[[str, Event], None]]] = {
+    "clamav": _clam,
+    "clamd": _clam,
+    "clamscan": _clam,
     "sshd": _sshd,
     "sshd-session": _sshd,
     "sudo": _sudo,

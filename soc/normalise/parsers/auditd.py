@@ -4,6 +4,7 @@ Hex-encoded values are decoded. A field that several lines of an event carry kee
 """
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import Final
 
@@ -64,9 +65,59 @@ def parse(raw: bytes, context: FrameContext) -> Event:
         values = [arguments[n] for n in sorted(arguments)]
         event["process.args"] = values
         event["process.command_line"] = " ".join(values)
-    event["soc.log_sources"] = log_sources().audit(types)
+    kinds = types + _file_created(event, text) + _connected(event, types)
+    event["soc.log_sources"] = log_sources().audit(kinds)
     _ecs(event, types)
     return event
+
+
+def _file_created(event: Event, text: str) -> list[str]:
+    """Files that the event made (PATH records of nametype CREATE), as file.path; says so as the kind FILE_CREATED."""
+    if "nametype=CREATE" not in text:
+        return []
+    made: list[str] = []
+    for line in text.splitlines():
+        head = _HEAD.match(line)
+        if head is not None and head[2] == "PATH" and "nametype=CREATE" in line:
+            found: dict[str, list[str]] = {}
+            _pairs(found, "PATH", line[head.end():].partition("\x1d")[0], 0)
+            path = found.get("name", [""])[0]
+            if path and path != "(null)":
+                made.append(path if path.startswith("/") else posixpath.join(_first(event, "auditd.cwd"), path))
+    if not made:
+        return []
+    event["file.path"] = made if len(made) > 1 else made[0]
+    return ["FILE_CREATED"]
+
+
+_CONNECT: Final = frozenset({("c000003e", "42"), ("c00000b7", "203"), ("40000003", "362"), ("40000028", "283"), ("c00000f3", "203")})
+"""(arch, number) of connect: x86_64, aarch64, i386, arm, riscv64."""
+
+
+def _connected(event: Event, types: list[str]) -> list[str]:
+    """The peer of a connect (SOCKADDR), as destination.ip and port; says so as the kind CONNECTED."""
+    call = _first(event, "auditd.SYSCALL") == "connect" or (_first(event, "auditd.arch"), _first(event, "auditd.syscall")) in _CONNECT
+    peer = _peer(_first(event, "auditd.saddr")) if call and "SOCKADDR" in types else None
+    if peer is None:
+        return []
+    event["destination.ip"], event["destination.port"] = peer
+    event["network.direction"], event["linux.initiated"] = "egress", "true"
+    return ["CONNECTED"]
+
+
+def _peer(saddr: str) -> tuple[str, int] | None:
+    """(address, port) of a sockaddr_in or sockaddr_in6 as hex; families are little-endian, ports are not."""
+    if not _HEX.match(saddr) or len(saddr) < 16:
+        return None
+    data = bytes.fromhex(saddr)
+    family = int.from_bytes(data[:2], "little")
+    if family == 2:
+        found = address(".".join(map(str, data[4:8])))
+    elif family == 10 and len(data) >= 24:
+        found = address(data[8:24].hex(":", 2))
+    else:
+        return None
+    return (found, int.from_bytes(data[2:4], "big")) if found else None
 
 
 def _fields(event: Event, kind: str, body: str, arguments: dict[int, str]) -> None:
