@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from soc.event import Event
+from soc.store.fold import add_folded
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "sigma"
 ROUTED = "routed"
@@ -40,9 +41,10 @@ def records(case: dict[str, Any]) -> list[tuple[dict[str, Any], bool]]:
 
 
 def event_of(record: dict[str, Any]) -> Event:
-    """A record as the event it becomes: an explicit null, or a list of nothing, is named in soc.null_fields."""
-    event = {name: value for name, value in record.items() if value not in (None, [])}
+    """A record as the event it becomes: an explicit null, or a list of nothing, is named in soc.null_fields; folded copies are made."""
+    event: Event = {name: value for name, value in record.items() if value not in (None, [])}
     nulls = [name for name, value in record.items() if value in (None, [])]
+    add_folded(event)
     return event | ({"soc.null_fields": nulls} if nulls else {})
 
 

@@ -16,6 +16,7 @@ from soc.detect.pipelines import Pipelines
 from soc.event import FrameContext
 from soc.normalise.records import Parsers
 from soc.store.columns import batch_of
+from soc.store.fold import SUFFIX, add_folded
 
 __all__ = ["FRAME", "FileHit", "Matcher", "Totals", "match_file"]
 
@@ -65,6 +66,8 @@ class Matcher:
         self.engine = Engine(rules, ignore_logsource=ignore_logsource, mapping=mapping)
         self.rules = {rule.rule_id: rule for rule in rules}
         self.parsers = Parsers()
+        self.folded = mapping is not None or any(SUFFIX.encode() in rule.detection for rule in rules)
+        """Whether any rule may ask a folded copy: else none is made."""
         self.now, self.format, self.timezone = now, format, timezone
         self.totals = Totals()
 
@@ -83,6 +86,9 @@ def match_file(matcher: Matcher, file: EventFile) -> Iterator[list[FileHit]]:
         parsed = matcher.parsers.parse_frame(context, [raw for _, raw in block])
         totals.events += len(parsed.events)
         totals.dead += len(parsed.dead)
+        if matcher.folded:
+            for one in parsed.events:
+                add_folded(one.event)
         found = matcher.engine.match(batch_of([one.event for one in parsed.events])) if parsed.events else []
         totals.hits += len(found)
         yield [FileHit(matcher.rules[hit.rule_id], file.path, block[parsed.events[hit.row].index][0], hit.atoms) for hit in found]

@@ -10,6 +10,7 @@ from soc.detect.engine import Engine
 from soc.event import FrameContext
 from soc.normalise.records import Parsers
 from soc.store.columns import batch_of
+from soc.store.fold import add_folded
 
 __all__ = ["SAMPLES", "judge_samples"]
 
@@ -47,6 +48,8 @@ def _sample(engine: Engine, parsers: Parsers, rule: Path, number: int, line: byt
     if parsed.dead:
         row["fault"] = fault or f"the record cannot be parsed: {parsed.dead[0].reason}"
         return row
+    for one in parsed.events:
+        add_folded(one.event)
     row["verdict"] = bool(engine.match(batch_of([one.event for one in parsed.events])))
     row["passed"] = not fault and row["verdict"] == row["expected"]
     return row

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from soc.detect.chains import chain_faults, shown_value
+from soc.detect.foldedfields import folded_fault
 from soc.detect.yamltext import Document
 from soc.errors import RuleError
 
@@ -189,5 +190,8 @@ def _item(document: Document, path: tuple[str, ...], key: str, values: Any) -> I
     if not field.strip() and not modifiers:
         yield place(document, (*path, key), f"{path[-1]}: a field has no name", "keywords are written as a list")
         return
+    fault = folded_fault(field.strip(), modifiers)
+    if fault is not None:
+        yield place(document, (*path, key), f"{key}: {fault[0]}", fault[1])
     for message, remedy in chain_faults(field.strip(), modifiers, values if isinstance(values, list) else [values]):
         yield place(document, (*path, key), f"{key}: {message}", remedy)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from soc.detect.compiled import AtomSpec, CompiledRule, Detection, LogSource
 from soc.detect.conditions import Tree, parse_condition
+from soc.detect.foldedfields import folded_spec
 from soc.detect.lint import LEVELS, place, rule_faults
 from soc.detect.lists import Lists
 from soc.detect.yamltext import Document, read_documents
@@ -69,6 +70,7 @@ class _Build:
     nodes: int = 0
 
     def atom(self, spec: AtomSpec) -> int:
+        spec = folded_spec(spec)
         number = self.numbers.get(spec)
         if number is None:
             number = self.numbers[spec] = len(self.atoms)

@@ -17,6 +17,7 @@ from typing import Any, Final
 from soc.detect.compiled import LogSource
 from soc.detect.yamltext import MAX_BYTES, read_documents
 from soc.errors import RuleError
+from soc.store.fold import FOLDED, SUFFIX
 
 __all__ = ["Names", "Pipelines", "pipelines"]
 
@@ -88,7 +89,15 @@ class Pipelines:
         found = [name for names in listed for name in names.fields]
         if not found:
             found = [prefix + field for one in applying for prefix in one.prefixes]
-        return Names(tuple(dict.fromkeys([*found, field])))
+        return Names(tuple(dict.fromkeys(_with_values([*found, field]))))
+
+
+def _with_values(fields: Sequence[str]) -> Iterable[str]:
+    """The fields, each folded copy followed by the value itself, which has no copy where folding would say no more."""
+    for field in fields:
+        yield field
+        if field.endswith(SUFFIX) and field.removesuffix(SUFFIX) in FOLDED:
+            yield field.removesuffix(SUFFIX)
 
 
 @cache
