@@ -58,7 +58,8 @@ class Alert:
 
     `number` is the row's own number (0: not stored yet) and never leaves the store. `first_event` and
     `last_event` are the ids of the earliest and latest match by (event time, event id); `rule_version`,
-    `title`, `level`, `tags` and `entity_kind` are those of the latest.
+    `title`, `level`, `tags` and `entity_kind` are those of the latest. `late` is how long after it was received the most
+    belated match was judged, microseconds; 0 if all were judged when they came.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Alert:
     escalated: bool = False
     touched: bool = False
     linked_to: str = ""
+    late: int = 0
     number: int = 0
 
 
@@ -114,7 +116,7 @@ def merge(old: Alert, new: Alert) -> Alert:
         last_seen=last.last_seen, last_event=last.last_event,
         rule_version=last.rule_version, title=last.title, level=last.level, tags=last.tags, entity_kind=last.entity_kind,
         count=old.count + new.count, created_at=min(old.created_at, new.created_at),
-        updated_at=max(old.updated_at, new.updated_at), number=old.number or new.number,
+        updated_at=max(old.updated_at, new.updated_at), late=max(old.late, new.late), number=old.number or new.number,
     )
 
 

@@ -20,7 +20,7 @@ def alert_out(alert: Alert) -> dict[str, Any]:
         "origin": alert.origin, "import_id": alert.import_id, "first_seen": iso(alert.first_seen),
         "last_seen": iso(alert.last_seen), "count": alert.count, "state": alert.state.value, "disposition": alert.disposition,
         "reason": alert.reason, "assignee": alert.assignee, "escalated": alert.escalated, "linked_to": alert.linked_to,
-        "created_at": iso(alert.created_at), "updated_at": iso(alert.updated_at),
+        "created_at": iso(alert.created_at), "updated_at": iso(alert.updated_at), "late_seconds": round(alert.late / 1e6, 1),
     }
 
 

@@ -82,6 +82,7 @@ def _alert(run: Sequence[Match], now: int) -> Alert:
         level=last.level, tags=last.tags, agency=last.agency, entity=last.entity, entity_kind=last.entity_kind,
         origin=last.origin.value, import_id=last.import_id, first_seen=first.event_time, first_event=first.event_id,
         last_seen=last.event_time, last_event=last.event_id, count=len(run), created_at=now, updated_at=now,
+        late=max(match.late for match in run),
     )
 
 

@@ -40,6 +40,7 @@ ALERTS = Table(
     Column("escalated", Boolean, nullable=False),
     Column("touched", Boolean, nullable=False),
     Column("linked_to", String(32), nullable=False),
+    Column("late", BigInteger, nullable=False, server_default="0"),
     Index("ix_alerts_key", "key", "last_seen"),
     Index("ix_alerts_last_seen", "last_seen", "id"),
     Index("ix_alerts_import_id", "import_id"),

@@ -182,7 +182,7 @@ def _keep_store(role: Role) -> None:
                 compactor.sweep(now_micros())
             if time.monotonic() - expired > 600:
                 expired = time.monotonic()
-                expire(manifest, config.retention.classes, config.retention.default, now_micros())
+                expire(manifest, config.retention.classes, config.retention.default, now_micros(), ledger.expiring(now_micros))
         except (SocError, OSError) as fault:  # tried again; the events are where they were
             _log.warning("compaction failed; it is tried again", extra={"fault": str(fault)})
             role.stopping.wait(5)
@@ -194,7 +194,7 @@ def run_detector(role: Role) -> None:
     from alerts.pipeline import AlertPipeline
     from soc.detect.engine import CompiledRule, Engine
     from soc.detect.lists import kept_folders
-    from soc.detect.loop import Detector
+    from soc.detect.loop import Detector, Matcher
     from soc.detect.pipelines import Pipelines
     from soc.detect.rulestore import RuleStore, entity_of
     from soc.errors import SocError
@@ -204,7 +204,7 @@ def run_detector(role: Role) -> None:
     state, _ = open_databases(role.data, role.config)
     lists, mappings = kept_folders(role.config, role.data)
 
-    def with_mappings(rules: Sequence[CompiledRule]) -> Engine:
+    def with_mappings(rules: Sequence[CompiledRule], previous: Matcher | None = None) -> Matcher:
         mapping, faults = Pipelines.load(mappings)
         for error in faults:
             _log.error("field mapping left out", extra={"file": error.path, "line": error.line, "reason": error.message})
@@ -220,7 +220,7 @@ def run_detector(role: Role) -> None:
             fault = ""
         except SocError as error:  # the cursor stands where it stood: nothing is skipped
             took, fault = 0, str(error)
-        role.beat(events=detector.events, matches=detector.matches, rules=detector.rules, isolated=dict(detector.isolated), fault=fault)
+        role.beat(events=detector.events, matches=detector.matches, filled=detector.filled, rules=detector.rules, fault=fault)
         if not took:
             role.stopping.wait(1.0 if fault else role.config.detector.poll)
 

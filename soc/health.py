@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from soc.config import Config
-from soc.detect.ledger import Ledger
+from soc.detect.isolation import Isolation
+from soc.detect.ledger import EVERY_RULE, Ledger
+from soc.detect.rulestore import RuleStore
 from soc.event import Lane
 from soc.ingest.journal import Mark, journal_folder
 from soc.ingest.waiting import Waiting
@@ -60,11 +62,10 @@ class Health:
             reasons.append(f"the disk is {used:.0%} full")
         quarantined = self._manifest.quarantined()
         losses = self._manifest.losses(20)
-        isolated = notes["detector"].get("isolated") or {}
-        gaps = self._ledger.gaps(limit=20)
+        ledger = self._ledger_facts(int(now * 1e6))
         reasons += [f"{len(quarantined)} damaged file(s) quarantined"] if quarantined else []
         reasons += [f"{len(losses)} loss record(s)"] if losses else []
-        reasons += [f"{len(isolated)} rule(s) failed and are left out"] if isolated else []
+        reasons += ledger.pop("reasons")
         head = self._manifest.head()
         return {
             "status": "failing" if failing else "warning" if reasons else "ok",
@@ -76,9 +77,24 @@ class Health:
             "manifest": {"head": head.seq, "hash": head.hash},
             "quarantined": [{"path": path, "reason": why} for _, path, why in quarantined],
             "losses": [{"at": at, "lane": lane, "first": x.first, "last": x.last, "path": x.path, "reason": x.reason} for at, lane, x in losses],
-            "ledger": {"gaps": [{"rule_id": g.rule_id, "lane": g.lane, "first": g.first, "last": g.last, "reason": g.reason} for g in gaps],
-                       "isolated": isolated},
+            "ledger": ledger,
         }
+
+    def _ledger_facts(self, now: int) -> dict[str, Any]:
+        """Gaps of rules that are on (`waiting`: of how many rules; the 20 oldest named), rules left out, and both in words."""
+        waiting, database = self._ledger.waiting(), self._ledger.database
+        isolated = Isolation(database).all()
+        on = RuleStore(database).known([*waiting, *isolated], enabled=True) | {EVERY_RULE}
+        waiting = {rule_id: facts for rule_id, facts in waiting.items() if rule_id in on}
+        isolated = {rule_id: one for rule_id, one in isolated.items() if rule_id in on}
+        late = max(0.0, (now - min(at for _, at in waiting.values())) / 1e6) if waiting else 0.0
+        reasons = [f"{len(isolated)} rule(s) failed and are left out"] if isolated else []
+        reasons += [f"{len(waiting)} rule(s) have gaps to be filled, the oldest for {late:.0f} s"] if waiting else []
+        return {
+            "gaps": [{"rule_id": g.rule_id, "lane": g.lane, "first": g.first, "last": g.last, "reason": g.reason, "attempts": g.attempts,
+                      "error": g.error} for g in self._ledger.gaps(limit=1000) if g.rule_id in on][:20],
+            "waiting": len(waiting), "seconds_late": round(late, 1),
+            "isolated": {rule_id: one.reason for rule_id, one in isolated.items()}, "reasons": reasons}
 
     def _lane(self, lane: Lane, judged: int, now: float) -> dict[str, Any]:
         received = received_through(self._data, lane)

@@ -164,4 +164,4 @@ def _health() -> dict[str, Any]:
     lane = {"received": 3, "normalised": 2, "judged": 1, "waiting": 2, "seconds_behind": 0.5}
     return {
         "status": "warning", "reasons": [EVIL], "at": NOW / 1e6, "lanes": {"live": lane, "bulk": lane}, "roles": {},
-        "disk": {"used": 0.5, "warn": 0.8, "refuse": 0.95}, "quarantined": [], "losses": [], "ledger": {"gaps": [], "isolated": {}}}
+        "disk": {"used": 0.5, "warn": 0.8, "refuse": 0.95}, "quarantined": [], "losses": [], "ledger": {"gaps": [], "waiting": 0, "seconds_late": 0.0, "isolated": {}}}

@@ -70,6 +70,8 @@ def list_(
     as_json: _Json = False,
 ) -> None:
     """List rules, worst level first. Works with the server running or stopped."""
+    from soc.detect.coverage import trouble
+
     store, _ = _store(ctx)
     most = limit or (_SCREEN if sys.stdout.isatty() and not as_json else _EVERYTHING)
     if refused:
@@ -79,7 +81,9 @@ def list_(
         return
     wanted = None if enabled == disabled else enabled
     found = store.list(enabled=wanted, level=level, product=product, pack=pack, text=text, limit=most)
-    show([_row(rule) for rule in found], ["id", "level", "enabled", "can_fire", "title", "log_source", "why"], as_json=as_json,
+    behind = trouble(store.database, _now())
+    rows = [_row(rule) | {"trouble": behind.get(rule.rule_id, "")} for rule in found]
+    show(rows, ["id", "level", "enabled", "can_fire", "title", "log_source", "why", "trouble"], as_json=as_json,
          empty="No such rules; `soc rules import` brings some in.")
     if not as_json and len(found) == most:
         count = store.count(enabled=wanted, level=level, product=product, pack=pack, text=text)
@@ -90,14 +94,18 @@ def list_(
 def show_(
     ctx: typer.Context, rule: Annotated[str, typer.Argument(metavar="RULE", help="Its id.")], as_json: _Json = False,
 ) -> None:
-    """Show all of one rule, its source included."""
+    """Show all of one rule: its source, and what it has seen, has still to see, saw late and never will."""
+    from soc.detect.coverage import coverage, coverage_lines, coverage_out
+
     store, _ = _store(ctx)
     found, source = store.show(rule)
-    row = _row(found) | {"source": source}
+    covered = coverage_out(coverage(store.database, found.rule_id, found.version), _now())
+    row = _row(found)
     if as_json:
-        show([row], [], as_json=True)
+        show([row | {"source": source, "coverage": covered}], [], as_json=True)
         return
-    show([{"field": key, "value": value} for key, value in row.items() if key != "source"], ["field", "value"], as_json=False)
+    facts = [*row.items(), *coverage_lines(covered)]
+    show([{"field": key, "value": value} for key, value in facts], ["field", "value"], as_json=False)
     typer.echo()
     typer.echo(source)
 

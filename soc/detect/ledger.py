@@ -1,21 +1,27 @@
-"""The ledger of detection: which rule set has seen which positions, and what it has still to see.
+"""The ledger of detection: which rule set has seen which positions, and what is still to be seen.
 
-A span says that every rule of a rule-set version was evaluated over [first, last) of a lane; a gap says that one rule
-was not, and why. Spans, gaps, alerts and the cursor are written in one transaction.
+One cursor per lane, spans per rule-set version, and coalesced ranges for what deviates: a gap says that one rule (or all)
+has not seen [first, last), and why. Spans, gaps, alerts and the cursor are written in one transaction.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, Text, delete, insert, select, update
+from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, Text, delete, func, insert, select, update
 
-from soc.database import STATE, Database
+from soc.database import SERIAL, STATE, Database
+from soc.detect.ranges import minus
+from soc.errors import StoreError
 from soc.event import Lane
+from soc.store.segment import SegmentRow
 
-__all__ = ["CONSUMER", "Gap", "Ledger", "Span"]
+__all__ = ["CONSUMER", "EVERY_RULE", "FILLED", "LOST", "Closed", "Gap", "Ledger", "Span", "Superseded", "pause"]
 
-CONSUMER = "detector"
+CONSUMER: Final = "detector"
+EVERY_RULE: Final = "*"
+FILLED, LOST = "filled", "lost"
 
 CURSORS = Table(
     "cursors", STATE,
@@ -42,7 +48,29 @@ GAPS = Table(
     Column("reason", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("at", BigInteger, nullable=False),
+    Column("due", BigInteger, nullable=False, server_default="0"),
+    Column("error", Text, nullable=False, server_default=""),
 )
+CLOSED = Table(
+    "ledger_closed", STATE,
+    Column("id", SERIAL, primary_key=True),
+    Column("rule_id", String(64), nullable=False, index=True),
+    Column("lane", String(8), nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("outcome", String(8), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("opened", BigInteger, nullable=False),
+    Column("closed", BigInteger, nullable=False),
+)
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 10_000_000, 3_600_000_000
+
+
+class Superseded(StoreError):
+    """Another detector has judged these positions meanwhile; nothing of this was kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +87,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Positions [first, last) of a lane that one rule ("*": every rule) has still to see, and why."""
+    """Positions [first, last) of a lane that one rule (`EVERY_RULE`: all) has still to see, and why.
+
+    Open since `at`; tried `attempts` times, the last time ending with `error`; not tried again before `due` (µs UTC).
+    """
 
     rule_id: str
     lane: str
@@ -68,13 +99,43 @@ class Gap:
     reason: str
     attempts: int
     at: int
+    due: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A gap that is none any more: `FILLED` late, by the rule set `version`, or `LOST` for good. Times in µs UTC."""
+
+    rule_id: str
+    lane: str
+    first: int
+    last: int
+    outcome: str
+    reason: str
+    version: str
+    attempts: int
+    opened: int
+    closed: int
+
+
+def pause(attempts: int) -> int:
+    """Microseconds to wait after that many failures: 10 s, 20 s, 40 s … an hour."""
+    return int(min(_FIRST_PAUSE << min(max(attempts, 1) - 1, 20), _LONGEST_PAUSE))
 
 
 class Ledger:
-    """The detector's book-keeping in the state database."""
+    """The detectors' book-keeping in the state database. What writes takes the caller's open transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @property
+    def database(self) -> Database:
+        """Where it is kept."""
+        return self._database
+
+    # ---- how far everything is
 
     def positions(self) -> dict[Lane, int]:
         """How far every event has been evaluated, per lane."""
@@ -83,37 +144,165 @@ class Ledger:
         return {Lane(lane): int(at) for lane, at in found}
 
     def advance(self, connection: Connection, version: str, lane: Lane, first: int, last: int, now: int) -> None:
-        """Note that [first, last) was evaluated by `version`, and move the cursor to `last`."""
-        moved = connection.execute(
-            update(CURSORS).where(CURSORS.c.consumer == CONSUMER, CURSORS.c.lane == lane.value).values(sequence=last, updated=now))
-        if moved.rowcount == 0:
-            connection.execute(insert(CURSORS).values(consumer=CONSUMER, lane=lane.value, sequence=last, updated=now))
-        joined = connection.execute(
-            update(SPANS).where(SPANS.c.version == version, SPANS.c.lane == lane.value, SPANS.c.last == first)
-            .values(last=last, ended=now))
+        """Note that [first, last) was evaluated by `version`, and move the cursor from `first` to `last`.
+
+        Raises Superseded if the cursor does not stand at `first`.
+        """
+        self.move(connection, lane, first, last, now)
+        self.note_span(connection, version, lane, first, last, now)
+
+    def move(self, connection: Connection, lane: Lane, first: int, last: int, now: int) -> None:
+        """Move the cursor from `first` to `last`. Raises Superseded if it does not stand at `first`."""
+        here = (CURSORS.c.consumer == CONSUMER, CURSORS.c.lane == lane.value)
+        moved = connection.execute(update(CURSORS).where(*here, CURSORS.c.sequence == first).values(sequence=last, updated=now))
+        if moved.rowcount:
+            return
+        at = connection.execute(select(CURSORS.c.sequence).where(*here)).scalar()
+        if at is not None or first:
+            raise Superseded(f"the detectors' cursor of the {lane} lane stands at {at or 0}, not at {first}", remedy="it is judged from there")
+        connection.execute(insert(CURSORS).values(consumer=CONSUMER, lane=lane.value, sequence=last, updated=now))
+
+    def note_span(self, connection: Connection, version: str, lane: Lane, first: int, last: int, now: int) -> None:
+        """Note that [first, last) was evaluated by `version`; neighbours of the same version become one."""
+        mine = (SPANS.c.version == version, SPANS.c.lane == lane.value)
+        after = connection.execute(select(SPANS).where(*mine, SPANS.c.first == last)).first()
+        if after is not None:
+            connection.execute(delete(SPANS).where(*mine, SPANS.c.first == last))
+        end, until = (after.last, max(after.ended, now)) if after is not None else (last, now)
+        joined = connection.execute(update(SPANS).where(*mine, SPANS.c.last == first).values(last=end, ended=until))
         if joined.rowcount == 0:
-            connection.execute(insert(SPANS).values(version=version, lane=lane.value, first=first, last=last, began=now, ended=now))
+            began = min(after.began, now) if after is not None else now
+            connection.execute(insert(SPANS).values(version=version, lane=lane.value, first=first, last=end, began=began, ended=until))
+
+    def spans(self, versions: Iterable[str] | None = None, limit: int = 1000) -> list[Span]:
+        """What was seen by which rule set (of `versions`, if given), newest first."""
+        query = select(SPANS).order_by(SPANS.c.ended.desc(), SPANS.c.first.desc()).limit(limit)
+        if versions is not None:
+            query = query.where(SPANS.c.version.in_(list(versions)))
+        with self._database.read() as c:
+            return [Span(*row) for row in c.execute(query).all()]
+
+    # ---- gaps
 
     def note_gaps(self, connection: Connection, gaps: Sequence[Gap]) -> None:
-        """Write down what was not evaluated; a gap that continues the last one of its rule and reason joins it."""
+        """Write down what was not evaluated; one that continues an untried gap of its rule and reason joins it."""
         for gap in gaps:
-            joined = connection.execute(
-                update(GAPS).where(GAPS.c.rule_id == gap.rule_id, GAPS.c.lane == gap.lane, GAPS.c.last == gap.first,
-                                   GAPS.c.reason == gap.reason).values(last=gap.last, at=gap.at))
-            if joined.rowcount == 0:
-                connection.execute(delete(GAPS).where(GAPS.c.rule_id == gap.rule_id, GAPS.c.lane == gap.lane, GAPS.c.first == gap.first))
-                connection.execute(insert(GAPS).values(
-                    rule_id=gap.rule_id, lane=gap.lane, first=gap.first, last=gap.last, reason=gap.reason, attempts=gap.attempts, at=gap.at))
-
-    def spans(self, limit: int = 1000) -> list[Span]:
-        """What was seen by which rule set, newest first."""
-        with self._database.read() as c:
-            return [Span(*row) for row in c.execute(select(SPANS).order_by(SPANS.c.ended.desc(), SPANS.c.first.desc()).limit(limit)).all()]
+            mine = (GAPS.c.rule_id == gap.rule_id, GAPS.c.lane == gap.lane)
+            fresh = (*mine, GAPS.c.reason == gap.reason, GAPS.c.attempts == gap.attempts, GAPS.c.error == gap.error)
+            known = connection.execute(select(GAPS).where(*mine, GAPS.c.first < gap.last, GAPS.c.last > gap.first)).all()
+            for first, last in minus([(gap.first, gap.last)], [(row.first, row.last) for row in known]):
+                after = connection.execute(select(GAPS).where(*fresh, GAPS.c.first == last)).first()
+                if after is not None:
+                    connection.execute(delete(GAPS).where(*mine, GAPS.c.first == last))
+                end, at = (after.last, min(after.at, gap.at)) if after is not None else (last, gap.at)
+                joined = connection.execute(update(GAPS).where(*fresh, GAPS.c.last == first).values(last=end))
+                if joined.rowcount == 0:
+                    _put(connection, replace(gap, first=first, last=end, at=at))
 
     def gaps(self, rule_id: str = "", limit: int = 1000) -> list[Gap]:
-        """What has still to be seen, oldest first."""
-        query = select(GAPS).order_by(GAPS.c.at, GAPS.c.first).limit(limit)
+        """What has still to be seen (by one rule, if named), oldest first."""
+        query = select(GAPS).order_by(GAPS.c.at, GAPS.c.first, GAPS.c.rule_id).limit(limit)
         if rule_id:
             query = query.where(GAPS.c.rule_id == rule_id)
         with self._database.read() as c:
             return [Gap(*row) for row in c.execute(query).all()]
+
+    def due(self, now: int, limit: int = 10_000) -> list[Gap]:
+        """Gaps that may be tried now, oldest first."""
+        query = select(GAPS).where(GAPS.c.due <= now).order_by(GAPS.c.at, GAPS.c.first, GAPS.c.rule_id).limit(limit)
+        with self._database.read() as c:
+            return [Gap(*row) for row in c.execute(query).all()]
+
+    def waiting(self) -> dict[str, tuple[int, int]]:
+        """Rule -> (how many gaps, open since when in µs) of every rule that has any."""
+        query = select(GAPS.c.rule_id, func.count(), func.min(GAPS.c.at)).group_by(GAPS.c.rule_id)
+        with self._database.read() as c:
+            return {str(rule): (int(count), int(at)) for rule, count, at in c.execute(query).all()}
+
+    def fill(self, connection: Connection, rule_id: str, lane: str, first: int, last: int, version: str, now: int) -> None:
+        """Note that a rule has now seen [first, last), with the rule set `version`: what gaps it had there are closed."""
+        for gap in _carve(connection, rule_id, lane, first, last):
+            _close(connection, gap, FILLED, gap.reason, version, now)
+
+    def fail(self, connection: Connection, rule_id: str, lane: str, first: int, last: int, error: str, now: int) -> None:
+        """Note that filling [first, last) failed: it stands apart from the rest and waits longer each time."""
+        for gap in _carve(connection, rule_id, lane, first, last):
+            _put(connection, replace(gap, attempts=gap.attempts + 1, error=error, due=now + pause(gap.attempts + 1)))
+
+    def lose(self, connection: Connection, lane: str, first: int, last: int, reason: str, now: int, rule_id: str = "",
+             keep: bool = False) -> int:
+        """Note that [first, last) is gone for every rule (or one) with a gap there; returns how many gaps that was.
+
+        `keep` leaves the gaps open: other files may still hold some of these positions.
+        """
+        query = select(GAPS).where(GAPS.c.lane == lane, GAPS.c.first < last, GAPS.c.last > first)
+        if rule_id:
+            query = query.where(GAPS.c.rule_id == rule_id)
+        found = [Gap(*row) for row in connection.execute(query).all()]
+        for gap in found:
+            low, high = max(first, gap.first), min(last, gap.last)
+            pieces = [replace(gap, first=low, last=high)] if keep else _carve(connection, gap.rule_id, lane, low, high)
+            for piece in pieces:
+                _close(connection, piece, LOST, reason, "", now)
+        return len(found)
+
+    def expiring(self, now: Callable[[], int]) -> Callable[[Sequence[SegmentRow]], None]:
+        """What retention is to call before it removes files: rules that had still to see them never will, and that is noted."""
+        def note(gone: Sequence[SegmentRow]) -> None:
+            if self.waiting():
+                with self._database.write() as connection:
+                    for file in gone:
+                        self.lose(connection, file.lane, file.first, file.last, "retention removed events before the rule saw them",
+                                  now(), keep=True)
+        return note
+
+    def hurry(self, connection: Connection, rule_id: str = "") -> None:
+        """Let gaps (of one rule, if named) be tried now: their rule works again, or has changed."""
+        query = update(GAPS).where(GAPS.c.due > 0).values(due=0)
+        connection.execute(query.where(GAPS.c.rule_id == rule_id) if rule_id else query)
+
+    def withdraw(self, connection: Connection, rule_ids: Iterable[str], reason: str, now: int) -> None:
+        """Close every gap of rules that are no more: nothing will look at these positions with them."""
+        for rule_id in rule_ids:
+            for row in connection.execute(select(GAPS).where(GAPS.c.rule_id == rule_id)).all():
+                _close(connection, Gap(*row), LOST, reason, "", now)
+            connection.execute(delete(GAPS).where(GAPS.c.rule_id == rule_id))
+
+    def closed(self, rule_id: str = "", limit: int = 1000) -> list[Closed]:
+        """Gaps that were filled or lost (of one rule and of all together, if named), the latest first."""
+        query = select(*[c for c in CLOSED.c if c.name != "id"]).order_by(CLOSED.c.id.desc()).limit(limit)
+        if rule_id:
+            query = query.where(CLOSED.c.rule_id.in_([rule_id, EVERY_RULE]))
+        with self._database.read() as c:
+            return [Closed(*row) for row in c.execute(query).all()]
+
+
+def _put(connection: Connection, gap: Gap) -> None:
+    values: dict[str, Any] = {name: getattr(gap, name) for name in GAPS.c.keys()}
+    connection.execute(insert(GAPS).values(**values))
+
+
+def _carve(connection: Connection, rule_id: str, lane: str, first: int, last: int) -> list[Gap]:
+    """Take [first, last) out of the gaps of a rule; returns what was taken."""
+    mine = (GAPS.c.rule_id == rule_id, GAPS.c.lane == lane)
+    found = [Gap(*row) for row in connection.execute(select(GAPS).where(*mine, GAPS.c.first < last, GAPS.c.last > first)).all()]
+    taken: list[Gap] = []
+    for gap in found:
+        connection.execute(delete(GAPS).where(*mine, GAPS.c.first == gap.first))
+        for low, high in minus([(gap.first, gap.last)], [(first, last)]):
+            _put(connection, replace(gap, first=low, last=high))
+        taken.append(replace(gap, first=max(gap.first, first), last=min(gap.last, last)))
+    return taken
+
+
+def _close(connection: Connection, gap: Gap, outcome: str, reason: str, version: str, now: int) -> None:
+    same = (CLOSED.c.rule_id == gap.rule_id, CLOSED.c.lane == gap.lane, CLOSED.c.outcome == outcome, CLOSED.c.reason == reason,
+            CLOSED.c.version == version)
+    if connection.execute(select(CLOSED.c.id).where(*same, CLOSED.c.first <= gap.first, CLOSED.c.last >= gap.last)).first():
+        return
+    joined = connection.execute(update(CLOSED).where(*same, CLOSED.c.last == gap.first).values(
+        last=gap.last, closed=now, attempts=gap.attempts))
+    if joined.rowcount == 0:
+        connection.execute(insert(CLOSED).values(
+            rule_id=gap.rule_id, lane=gap.lane, first=gap.first, last=gap.last, outcome=outcome, reason=reason, version=version,
+            attempts=gap.attempts, opened=gap.at, closed=now))

@@ -1,31 +1,36 @@
 """The detector: cuts in, alerts out, in the order of arrival. Cursor, ledger and alerts commit as one.
 
-`step` judges at most one cut, live before bulk. It never looks at event time: late events are met exactly once.
+`step` does one thing: judge one cut (live before bulk), or, with the time that is left and a small share of a busy day,
+try a rule that stands aside or fill a piece of a gap. It never looks at event time: late events are met exactly once.
 """
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
-import pyarrow as pa
 from sqlalchemy import Connection
 
 from soc.database import Database
 from soc.detect.compiled import CompiledRule
-from soc.detect.engine import Hit
-from soc.detect.ledger import Gap, Ledger
-from soc.detect.match import Match, MatchSink
-from soc.errors import StoreError
-from soc.event import Event, Lane, Origin, Position, event_id
-from soc.store.columns import event_of
-from soc.store.cuts import read_ipc
-from soc.store.damage import damage
+from soc.detect.fill import Filler
+from soc.detect.isolation import HANGS, SUSPECT, THROWS, Isolated, Isolation, outdated
+from soc.detect.judge import EngineMaker, Judge, Jury, Matcher, Seen, chunks
+from soc.detect.ledger import EVERY_RULE, Gap, Ledger
+from soc.detect.match import MatchSink
+from soc.detect.watch import FILL, Evaluation, Watch
+from soc.event import Event, Lane
 from soc.store.manifest import Manifest
-from soc.store.segment import SegmentRow
 
 __all__ = ["Detector", "Matcher", "RuleSource"]
+
+_CHUNK: Final = 50
+"""Rules looked at together after a hang, to find out among which the guilty one is."""
+_CHUNK_LIMIT: Final = 1.5
+_FILL_SHARE: Final = 16
+"""Cuts judged one after the other before a waiting gap gets its turn."""
+_log = logging.getLogger(__name__)
 
 
 class RuleSource(Protocol):
@@ -35,149 +40,163 @@ class RuleSource(Protocol):
 
     def enabled(self) -> Sequence[CompiledRule]: ...
 
-
-class Matcher(Protocol):
-    """The engine, or a test's stand-in for it."""
-
-    def match(self, batch: pa.RecordBatch) -> Sequence[Hit]: ...
-
-
-@dataclass(slots=True)
-class _Loaded:
-    version: str
-    rules: dict[str, CompiledRule]
-    engine: Matcher
+    def known(self, ids: Sequence[str]) -> set[str]: ...
 
 
 class Detector:
-    """Judges cuts. One per node for now; it owns its manifest connection."""
+    """Judges cuts. It owns its manifest connection.
+
+    `hang` is how many seconds an evaluation may take before whoever reads `watch` kills this process; `verdict` is what
+    the one before was killed over (`soc.detect.watch`). `fills`: whether this one fills gaps too.
+    """
 
     def __init__(self, *, data: Path, manifest: Manifest, database: Database, rules: RuleSource,
-                 engine: Callable[[Sequence[CompiledRule]], Matcher], entity: Callable[[CompiledRule, Event], tuple[str, str]],
-                 sink: MatchSink, undone: Callable[[Connection, Sequence[str]], set[str]], live_share: int = 4) -> None:
-        self._data, self._manifest, self._database, self._rules = data, manifest, database, rules
-        self._engine, self._entity, self._sink, self._undone = engine, entity, sink, undone
-        self._ledger = Ledger(database)
-        self._cursors: dict[Lane, int] = {lane: self._ledger.positions().get(lane, 0) for lane in Lane}
-        self._loaded: _Loaded | None = None
-        self._isolated: dict[str, str] = {}
+                 engine: EngineMaker, entity: Callable[[CompiledRule, Event], tuple[str, str]],
+                 sink: MatchSink, undone: Callable[[Connection, Sequence[str]], set[str]], live_share: int = 4,
+                 fills: bool = True, watch: Watch | None = None, hang: float = 4.0, verdict: Evaluation | None = None) -> None:
+        self._manifest, self._database, self._rules, self._engine = manifest, database, rules, engine
+        self._ledger, self._isolation = Ledger(database), Isolation(database)
+        self._judge = Judge(data=data, manifest=manifest, engine=engine, entity=entity, sink=sink, undone=undone, watch=watch, limit=hang)
+        self._filler = Filler(judge=self._judge, database=database, ledger=self._ledger, isolation=self._isolation)
+        self._on: dict[str, CompiledRule] = {}
+        self._jury: Jury | None = None
+        self._aside: dict[str, Isolated] = {}
         self._live_share, self._turn = live_share, 0
+        self._fills, self._busy = fills, 0
+        self._verdict = verdict
+        self._hunt: tuple[str, int, int] | None = None
         self.events = self.matches = 0
 
-    def refresh(self) -> str:
-        """Load the rules if the enabled set has changed; returns its version."""
+    # ---- the rules
+
+    def refresh(self, now: int) -> Jury:
+        """The rules that judge now: loaded anew if the enabled set, or what stands aside, has changed."""
         version = self._rules.version()
-        if self._loaded is None or self._loaded.version != version:
-            rules = list(self._rules.enabled())
-            self._loaded = _Loaded(version, {r.rule_id: r for r in rules}, self._engine(rules))
-            self._isolated = {}
-        return version
+        if self._jury is None or self._jury.version != version:
+            self._on = {rule.rule_id: rule for rule in self._rules.enabled()}
+            self._changed(first=self._jury is None, now=now)
+        self._aside = {rule_id: one for rule_id, one in self._isolation.all().items() if rule_id in self._on}
+        wanted = self._on.keys() - self._aside.keys()
+        if self._jury is None or self._jury.version != version or self._jury.rules.keys() != wanted:
+            rules = {rule_id: rule for rule_id, rule in self._on.items() if rule_id in wanted}
+            previous = self._jury.engine if self._jury is not None else None
+            self._jury = Jury(version, rules, self._engine(list(rules.values()), previous), whole=True)
+        return self._jury
+
+    def _changed(self, *, first: bool, now: int) -> None:
+        """The rule set is another one: rules set aside in another version are well, the others are tried, the gone have no gaps."""
+        if first and self._verdict is not None:
+            self._suspect(self._verdict, now)
+        aside = self._isolation.all()
+        renewed = outdated(aside, {rule_id: rule.version for rule_id, rule in self._on.items()})
+        missing = [rule_id for rule_id in {*self._ledger.waiting(), *aside} - self._on.keys() if rule_id != EVERY_RULE]
+        gone = [rule_id for rule_id in missing if rule_id not in self._rules.known(missing)]
+        if renewed or gone or (not first and (aside or self._ledger.waiting())):
+            with self._database.write() as connection:
+                self._isolation.release(connection, [*renewed, *gone])
+                self._ledger.withdraw(connection, gone, "the rule was removed before it saw them", now)
+                if not first:
+                    self._isolation.hurry(connection, now)
+                    self._ledger.hurry(connection)
+
+    def _suspect(self, verdict: Evaluation, now: int) -> None:
+        """Draw the consequence of having been killed over an evaluation: set its rules aside, or narrow them down."""
+        self._verdict = None
+        rules = None if verdict.rules is None else [self._on[r] for r in verdict.rules if r in self._on]
+        if verdict.kind == FILL:
+            with self._database.write() as connection:
+                for rule_id in verdict.rules or (EVERY_RULE,):
+                    self._ledger.fail(connection, rule_id, verdict.lane, verdict.first, verdict.last, "it did not finish in time", now)
+        elif rules is None and len(self._on) > 1:
+            self._hunt = (verdict.lane, verdict.first, verdict.last)
+        else:
+            kind = HANGS if len(rules := list(self._on.values()) if rules is None else rules) == 1 else SUSPECT
+            with self._database.write() as connection:
+                for rule in rules:
+                    error = f"it did not finish within {verdict.limit:g} s"
+                    self._isolation.put(connection, rule.rule_id, rule.version, kind, error, now)
+            _log.error("rules did not finish and are left out", extra={"kind": kind, "rules": [r.rule_id for r in rules][:_CHUNK]})
 
     @property
     def rules(self) -> int:
         """How many rules are loaded."""
-        return len(self._loaded.rules) if self._loaded else 0
+        return len(self._on)
 
     @property
     def isolated(self) -> Mapping[str, str]:
-        """Rules that failed and are left out until the rule set changes, with the error."""
-        return self._isolated
+        """Rules that failed and are left out until they work again, with the error."""
+        return {rule_id: one.reason for rule_id, one in self._aside.items()}
 
-    def step(self, now: Callable[[], int]) -> int:
-        """Judge at most one cut; returns the positions it covers (0: nothing waits). Raises StoreError."""
-        self.refresh()
-        order = (Lane.BULK, Lane.LIVE) if self._turn >= self._live_share else (Lane.LIVE, Lane.BULK)
-        for lane in order:
-            found = self._manifest.next_cut(lane, self._cursors[lane])
+    @property
+    def filled(self) -> int:
+        """Positions that were filled so far."""
+        return self._filler.filled
+
+    # ---- one step
+
+    def step(self, now: Callable[[], int], *, fill: bool = True) -> int:
+        """Do one thing; returns the positions it covers (0: nothing waits). Raises StoreError.
+
+        `fill` False leaves gaps alone this time.
+        """
+        jury = self.refresh(now())
+        if self._fills and self._hunt is None and self._filler.trial(self._on, self._aside.values(), jury.version, now, urgent=True):
+            return 1
+        if fill and self._fills and self._busy >= _FILL_SHARE:
+            self._busy = 0
+            if covered := self._catch_up(jury, now):
+                return covered
+        found = self._next()
+        if found is not None:
+            self._busy += 1
+            return self._cut(jury, *found, now)
+        return self._catch_up(jury, now) if fill and self._fills else 0
+
+    def _catch_up(self, jury: Jury, now: Callable[[], int]) -> int:
+        if self._filler.trial(self._on, self._aside.values(), jury.version, now):
+            return 1
+        return self._filler.step(jury, self._aside, now)
+
+    def _next(self) -> tuple[Lane, int, int, int] | None:
+        """(lane, where its cursor stands, first and last of the next cut), live before bulk but for bulk's share."""
+        at = self._ledger.positions()
+        for lane in (Lane.BULK, Lane.LIVE) if self._turn >= self._live_share else (Lane.LIVE, Lane.BULK):
+            found = self._manifest.next_cut(lane, at.get(lane, 0))
             if found is not None:
                 self._turn = self._turn + 1 if lane is Lane.LIVE else 0
-                return self._judge(lane, *found, now)
+                return lane, at.get(lane, 0), *found
             if lane is Lane.BULK:
                 self._turn = 0
-        return 0
+        return None
 
-    def _judge(self, lane: Lane, first: int, last: int, now: Callable[[], int]) -> int:
-        assert self._loaded is not None
-        begin = self._cursors[lane]
+    def _cut(self, jury: Jury, lane: Lane, begin: int, first: int, last: int, now: Callable[[], int]) -> int:
         at = now()
-        gaps: list[Gap] = []
-        if first > begin:
-            gaps.append(Gap("*", lane.value, begin, first, "no cut holds these positions", 0, at))
-        matches: list[Match] = []
-        for segment in self._manifest.cut_segments(lane, first, last):
-            try:
-                table = read_ipc(self._data / segment.path)
-            except (pa.ArrowException, OSError) as fault:
-                if segment.id not in {s.id for s in self._manifest.snapshot().segments}:
-                    continue  # removed while we looked: an import was undone
-                reason = damage(segment, self._data)
-                if not reason:
-                    raise StoreError(f"{segment.path} could not be read: {fault}") from fault
-                self._manifest.quarantine(segment.id, reason, at)
-                gaps.append(Gap("*", lane.value, first, last, f"{segment.path} is damaged", 0, at))
-                continue
-            for batch in table.to_batches():
-                matches += self._matches(segment, batch, lane, first, last, gaps, at)
+        first = max(first, begin)
+        seen = self._seen(jury, lane, first, last, at)
+        gaps = [Gap(EVERY_RULE, lane.value, begin, first, "no cut holds these positions", 0, at)] if first > begin else []
+        if seen.damaged:
+            gaps.append(Gap(EVERY_RULE, lane.value, first, last, f"damaged: {', '.join(seen.damaged[:5])}", 0, at))
+        reasons = {one.rule_id: one.reason for one in self._aside.values()} | {r: f"{THROWS}: {e}" for r, e in seen.failed.items()}
+        gaps += [Gap(rule_id, lane.value, first, last, reason, 0, at) for rule_id, reason in reasons.items()]
         with self._database.write() as connection:
-            undone = self._undone(connection, sorted({m.import_id for m in matches if m.import_id})) if matches else set()
-            kept = [m for m in matches if m.import_id not in undone]
-            if kept:
-                self._sink.deliver(connection, kept, now())
-            if gaps:
-                self._ledger.note_gaps(connection, gaps)
-            self._ledger.advance(connection, self._loaded.version, lane, begin, last, now())
-        self._cursors[lane] = last
+            kept = self._judge.deliver(connection, seen.matches, now())
+            self._ledger.note_gaps(connection, gaps)
+            for rule_id, error in seen.failed.items():
+                self._isolation.put(connection, rule_id, self._on[rule_id].version, THROWS, error, now())
+            self._ledger.advance(connection, jury.version, lane, begin, last, now())
+        for rule_id, error in seen.failed.items():
+            _log.error("a rule failed and is left out", extra={"rule": rule_id, "fault": error})
         self.events += last - first
         self.matches += len(kept)
         return last - begin
 
-    def _matches(self, segment: SegmentRow, batch: pa.RecordBatch, lane: Lane, first: int, last: int, gaps: list[Gap],
-                 at: int) -> list[Match]:
-        assert self._loaded is not None
-        try:
-            hits = self._loaded.engine.match(batch)
-        except Exception:  # noqa: BLE001  one rule must not stop the others: find it, leave it out, say so
-            hits = self._isolate(batch)
-        for rule_id, reason in self._isolated.items():
-            gaps.append(Gap(rule_id, lane.value, first, last, reason, 1, at))
-        events: dict[int, Event] = {}
-        return [self._match(segment, batch, hit, lane, events) for hit in hits]
-
-    def _isolate(self, batch: pa.RecordBatch) -> list[Hit]:
-        """Match by halves of the rule set until the rules that throw stand alone; they are left out from now on."""
-        assert self._loaded is not None
-        hits: list[Hit] = []
-        waiting = [[r for r in self._loaded.rules.values() if r.rule_id not in self._isolated]]
-        while waiting:
-            rules = waiting.pop()
-            try:
-                hits += self._engine(rules).match(batch)
-            except Exception as fault:  # noqa: BLE001  see above
-                if len(rules) == 1:
-                    self._isolated[rules[0].rule_id] = f"{type(fault).__name__}: {fault}"[:300]
-                elif rules:
-                    waiting += [rules[: len(rules) // 2], rules[len(rules) // 2 :]]
-        sound = [r for r in self._loaded.rules.values() if r.rule_id not in self._isolated]
-        self._loaded.engine = self._engine(sound)
-        return hits
-
-    def _match(self, segment: SegmentRow, batch: pa.RecordBatch, hit: Hit, lane: Lane, events: dict[int, Event]) -> Match:
-        assert self._loaded is not None
-        rule = self._loaded.rules[hit.rule_id]
-        event = events.get(hit.row)
-        if event is None:
-            event = event_of(batch, hit.row)
-            identity = event_id(_number(event, "event.created"), str(event["soc.stream_hash"]), _number(event, "soc.n"), _number(event, "soc.sub"))
-            event["event.id"] = identity
-            events[hit.row] = event
-        entity, kind = self._entity(rule, event)
-        return Match(
-            rule_id=rule.rule_id, rule_version=rule.version, title=rule.title, level=rule.level, tags=tuple(rule.tags),
-            event_id=str(event["event.id"]), event_time=_number(event, "@timestamp"), event=event,
-            position=Position(lane, _number(event, "soc.seq")), agency=str(event.get("organization.id", "")),
-            origin=Origin(segment.origin), import_id=segment.import_id, entity=entity, entity_kind=kind, atoms=tuple(hit.atoms))
-
-
-def _number(event: Event, field: str) -> int:
-    value = event.get(field, 0)
-    return value if isinstance(value, int) else 0
+    def _seen(self, jury: Jury, lane: Lane, first: int, last: int, at: int) -> Seen:
+        """The look of all rules at a cut; in small groups if the last one at it did not finish."""
+        if self._hunt != (lane.value, first, last):
+            return self._judge.look(jury, lane, first, last, at)
+        seen = Seen()
+        for some in chunks(list(jury.rules.values()), _CHUNK):
+            group = Jury(jury.version, {rule.rule_id: rule for rule in some}, self._engine(some))
+            seen.add(self._judge.look(group, lane, first, last, at, limit=_CHUNK_LIMIT))
+        self._hunt = None
+        return seen

@@ -25,7 +25,8 @@ class Atom:
 class Match:
     """Rule × event. Carries the full event, so no later stage needs the store.
 
-    `event_time` is microseconds since 1970 UTC; `entity_kind` is "host", "user" or "address".
+    `event_time` is microseconds since 1970 UTC; `entity_kind` is "host", "user" or "address". `late` is 0, or, for a
+    position that the rule had to catch up on, the microseconds from receiving the event to judging it.
     """
 
     rule_id: str
@@ -44,6 +45,7 @@ class Match:
     entity_kind: str
     atoms: tuple[Atom, ...] = ()
     excepted_by: str = ""
+    late: int = 0
 
 
 class MatchSink(Protocol):

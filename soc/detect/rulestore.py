@@ -4,7 +4,6 @@ The detector reads `enabled()` when `version()` changes; nothing here needs pySi
 """
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,6 +36,7 @@ from soc.detect.lists import read_lists
 from soc.detect.packs import PackFile, read_pack
 from soc.detect.readiness import why_not
 from soc.detect.refill import refill, waits_for
+from soc.detect.rulesets import note_set, version_now
 from soc.errors import NotFoundError, RuleError
 from soc.event import Event
 
@@ -77,15 +77,7 @@ REFUSALS = Table(
     Column("reason", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
 )
-SETS = Table(
-    "rule_sets", STATE,
-    Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("version", String(64), nullable=False),
-    Column("rules", Integer, nullable=False),
-    Column("at", BigInteger, nullable=False),
-)
 
-_EMPTY: Final = hashlib.sha256(b"").hexdigest()[:32]
 _LEVEL_ORDER: Final = {"critical": 0, "high": 1, "medium": 2, "low": 3, "informational": 4}
 
 
@@ -163,6 +155,11 @@ class RuleStore:
     def __init__(self, database: Database, lists: Path | None = None) -> None:
         self._database = database
         self._lists = lists
+
+    @property
+    def database(self) -> Database:
+        """Where they are kept: the ledger of what they have seen is there too."""
+        return self._database
 
     def import_pack(self, path: Path, *, now: int, off: bool = False, name: str = "",
                     progress: Callable[[int, int], None] | None = None) -> PackReport:
@@ -332,11 +329,17 @@ class RuleStore:
         return CompiledRule(row.rule_id, row.version, row.title, row.level, tuple(row.tags),
                             LogSource(row.product, row.category, row.service), row.compiled, row.entity)
 
+    def known(self, ids: Sequence[str], *, enabled: bool = False) -> set[str]:
+        """Which of these rules there are, on or off; with `enabled` only those that are on."""
+        query = select(RULES.c.rule_id).where(RULES.c.enabled) if enabled else select(RULES.c.rule_id)
+        with self._database.read() as c:
+            return {rule_id for at in range(0, len(ids), 500)
+                    for rule_id in c.execute(query.where(RULES.c.rule_id.in_(ids[at : at + 500]))).scalars()}
+
     def version(self) -> str:
         """The version of the enabled set: changes whenever a rule is switched, added, changed or removed. One small read."""
         with self._database.read() as c:
-            found = c.execute(select(SETS.c.version).order_by(SETS.c.number.desc()).limit(1)).scalar()
-        return found or _EMPTY
+            return version_now(c)
 
 
 def entity_of(rule: CompiledRule, event: Event) -> tuple[str, str]:
@@ -418,8 +421,4 @@ def _switch(c: Connection, ids: Sequence[str], on: bool, reason: str) -> int:
 def _renew(c: Connection, now: int) -> str:
     """Note the enabled set under its version, if it is another one now."""
     rows = c.execute(select(RULES.c.rule_id, RULES.c.version).where(RULES.c.enabled).order_by(RULES.c.rule_id)).all()
-    digest = hashlib.sha256("".join(f"{rule_id} {version}\n" for rule_id, version in rows).encode()).hexdigest()[:32]
-    last = c.execute(select(SETS.c.number, SETS.c.version).order_by(SETS.c.number.desc()).limit(1)).first()
-    if last is None or last.version != digest:
-        c.execute(insert(SETS).values(number=(last.number if last else 0) + 1, version=digest, rules=len(rows), at=now))
-    return digest
+    return note_set(c, [(row.rule_id, row.version) for row in rows], now)

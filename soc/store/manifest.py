@@ -167,6 +167,22 @@ class Manifest:
         )
         return [_segment(row) for row in rows]
 
+    def covering(self, lane: Lane, first: int, last: int) -> list[SegmentRow]:
+        """The standing files, cuts and compacted ones, that may hold events of positions [first, last), in their order."""
+        select = f"SELECT {_SELECT} FROM segments WHERE removed IS NULL AND kind = ? AND lane = ? AND first < ? AND last > ?"
+        found = self.node.rows(
+            f"{select} AND first >= COALESCE((SELECT MAX(first) FROM segments WHERE removed IS NULL AND kind = 'cut' AND lane = ?"
+            " AND first <= ?), 0)", ("cut", lane.value, last, first, lane.value, first))
+        found += self.node.rows(select, ("segment", lane.value, last, first))
+        return sorted(map(_segment, found), key=lambda s: (s.first, s.id))
+
+    def quarantined_within(self, lane: Lane, first: int, last: int) -> list[tuple[str, str]]:
+        """(path, reason) of files taken out as damaged that held events of positions [first, last)."""
+        return [(str(path), str(why)) for path, why in self.node.rows(
+            "SELECT path, why FROM segments WHERE removed IS NOT NULL AND why LIKE 'quarantined:%' AND lane = ? AND first < ? AND last > ?"
+            " ORDER BY first, path",
+            (lane.value, last, first))]
+
     def head(self) -> Head:
         """The end of the chain."""
         found = self.node.rows("SELECT seq, hash FROM chain ORDER BY seq DESC LIMIT 1")

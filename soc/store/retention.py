@@ -1,7 +1,7 @@
 """Retention: segments whose class says they are old enough are tombstoned; the sweeper unlinks them."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from soc.store.manifest import Manifest
 from soc.store.segment import SegmentRow
@@ -17,8 +17,11 @@ def due(segments: tuple[SegmentRow, ...], classes: Mapping[str, float], default:
     return [s for s in segments if s.kind == "segment" and s.max_ingested < now - int(classes.get(s.retention, default) * 1e6)]
 
 
-def expire(manifest: Manifest, classes: Mapping[str, float], default: float, now: int) -> tuple[int, int]:
-    """Tombstone what is due; returns (files, events)."""
+def expire(manifest: Manifest, classes: Mapping[str, float], default: float, now: int,
+           before: Callable[[list[SegmentRow]], None] = lambda _: None) -> tuple[int, int]:
+    """Tombstone what is due, once `before` has been told of it; returns (files, events)."""
     gone = due(manifest.snapshot().segments, classes, default, now)
+    if gone:
+        before(gone)
     manifest.remove(gone, "retention", now)
     return len(gone), sum(s.rows for s in gone)

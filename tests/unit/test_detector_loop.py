@@ -43,7 +43,7 @@ class Parser:
 class Engine:
     """Every rule matches every row, but one throws."""
 
-    def __init__(self, rules: Sequence[Any]) -> None:
+    def __init__(self, rules: Sequence[Any], previous: Any = None) -> None:
         self.rules = list(rules)
 
     def match(self, batch: pa.RecordBatch) -> list[Any]:
@@ -63,6 +63,9 @@ class Rules:
 
     def enabled(self) -> list[Any]:
         return [SimpleNamespace(rule_id=name, version="1", title=name, level="low", tags=()) for name in self.names]
+
+    def known(self, ids: Sequence[str]) -> set[str]:
+        return set(self.names) & set(ids)
 
 
 class Sink:

@@ -13,6 +13,7 @@ from soc.access.roles import Permission
 from soc.console.callers import requires
 from soc.console.parts import Given, Parts
 from soc.console.ranges import JSON, Limit, Strict, Text
+from soc.detect.coverage import coverage, coverage_out, trouble
 from soc.detect.rulestore import RuleRow
 
 __all__ = ["router", "switch"]
@@ -44,11 +45,12 @@ class Refused(Strict):
 
 @router.get("")
 def list_(parts: Given, who: Reader, wanted: Annotated[Wanted, Query()]) -> JSON:
-    """Rules, the worst level first; `total` without the limit."""
+    """Rules, the worst level first; `total` without the limit. `trouble` says so of a rule that is behind or stands aside."""
     given = {"level": wanted.level, "product": wanted.product, "pack": wanted.pack, "text": wanted.text}
     rules = parts.rules.list(enabled=wanted.enabled, limit=wanted.limit, offset=wanted.offset, **given)
     total = parts.rules.count(enabled=wanted.enabled, **given)
-    return JSON({"rules": [_out(rule) for rule in rules], "total": total})
+    behind = trouble(parts.rules.database, parts.now())
+    return JSON({"rules": [_out(rule) | {"trouble": behind.get(rule.rule_id, "")} for rule in rules], "total": total})
 
 
 @router.get("/refusals")
@@ -60,9 +62,10 @@ def refusals(parts: Given, who: Reader, wanted: Annotated[Refused, Query()]) -> 
 
 @router.get("/{rule_id}")
 def show(parts: Given, who: Reader, rule_id: str) -> JSON:
-    """One rule with its source text."""
+    """One rule with its source text, and in `coverage` what it has seen, has still to see, saw late and never will."""
     rule, source = parts.rules.show(rule_id)
-    return JSON(_out(rule) | {"source": source})
+    covered = coverage_out(coverage(parts.rules.database, rule.rule_id, rule.version), parts.now())
+    return JSON(_out(rule) | {"source": source, "coverage": covered})
 
 
 @router.post("/{rule_id}/enable")

@@ -15,6 +15,7 @@ from soc.console.pages.parts import Looks
 from soc.console.pages.render import see
 from soc.console.parts import Given
 from soc.console.ranges import Strict, Text
+from soc.detect.coverage import coverage, coverage_out, trouble
 
 __all__ = ["router"]
 
@@ -49,7 +50,8 @@ def list_(parts: Given, looks: Looks, request: Request, who: Reader, wanted: Ann
     total = parts.rules.count(enabled=on, level=wanted.level, text=wanted.text)
     following = wanted.model_dump() | {"offset": wanted.offset + _PAGE} if wanted.offset + _PAGE < total else {}
     return looks.page(
-        request, "rules.html", who, rules=rules, total=total, wanted=wanted, levels=LEVELS, following=following)
+        request, "rules.html", who, rules=rules, total=total, wanted=wanted, levels=LEVELS, following=following,
+        trouble=trouble(parts.rules.database, parts.now()))
 
 
 @router.get("/refused")
@@ -62,7 +64,8 @@ def refused(parts: Given, looks: Looks, request: Request, who: Reader) -> Respon
 def show(parts: Given, looks: Looks, request: Request, who: Reader, rule_id: str) -> Response:
     """One rule."""
     rule, source = parts.rules.show(rule_id)
-    return looks.page(request, "rule.html", who, rule=rule, source=source, may_write=who.may(Permission.RULES_WRITE))
+    covered = coverage_out(coverage(parts.rules.database, rule.rule_id, rule.version), parts.now())
+    return looks.page(request, "rule.html", who, rule=rule, source=source, may_write=who.may(Permission.RULES_WRITE), coverage=covered)
 
 
 @router.post("/{rule_id}")

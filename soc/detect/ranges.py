@@ -1,0 +1,33 @@
+"""Sets of positions as sorted, disjoint half-open ranges: what the ledger's arithmetic is made of."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["Range", "minus", "union"]
+
+Range = tuple[int, int]
+"""Positions [first, last)."""
+
+
+def union(ranges: Iterable[Range]) -> list[Range]:
+    """The same positions in as few ranges as there can be; empty ranges are none."""
+    found: list[Range] = []
+    for first, last in sorted(ranges):
+        if first >= last:
+            continue
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], last))
+        else:
+            found.append((first, last))
+    return found
+
+
+def minus(ranges: Iterable[Range], holes: Iterable[Range]) -> list[Range]:
+    """The positions of `ranges` that are in none of `holes`."""
+    left = union(ranges)
+    for low, high in union(holes):
+        cut: list[Range] = []
+        for first, last in left:
+            cut += [(a, b) for a, b in ((first, min(last, low)), (max(first, high), last)) if a < b]
+        left = cut
+    return left
