@@ -14,6 +14,7 @@ from soc.detect.compiled import CompiledRule
 from soc.detect.isolation import SUSPECT, THROWS, Isolated, Isolation
 from soc.detect.judge import Judge, Jury, Seen
 from soc.detect.ledger import EVERY_RULE, Gap, Ledger, pause
+from soc.detect.ranges import minus
 from soc.detect.watch import FILL, TRIAL
 from soc.errors import SocError
 from soc.event import Lane
@@ -23,6 +24,7 @@ __all__ = ["PIECE", "Filler"]
 PIECE: Final = 20_000
 """Positions filled at a time: well under a second, so that new events never wait longer for it."""
 _TRIAL: Final = 5_000
+_STRANGE: Final = "the rule fails at this event"
 _log = logging.getLogger(__name__)
 
 
@@ -110,26 +112,24 @@ class Filler:
         with self._database.write() as connection:
             kept = self._judge.deliver(connection, seen.matches, at)
             for gap in gaps:
-                error = seen.failed.get(gap.rule_id, "")
-                if not error and seen.damaged:
-                    error = f"damaged or missing: {', '.join(seen.damaged[:3])}"
-                if error:
+                if error := seen.failed.get(gap.rule_id, ""):
                     self._ledger.fail(connection, gap.rule_id, lane, first, last, error, at)
-                else:
-                    self._ledger.fill(connection, gap.rule_id, lane, first, last, version, at)
+                    continue
+                for path, low, high in seen.damaged:
+                    self._ledger.fail(connection, gap.rule_id, lane, low, high, f"damaged: {path}", at)
+                for low, high in minus([(first, last)], [(low, high) for _, low, high in seen.damaged]):
+                    self._ledger.fill(connection, gap.rule_id, lane, low, high, version, at)
             if gaps[0].rule_id == EVERY_RULE:
                 new = [Gap(rule_id, lane, first, last, error, 1, at, at + pause(1), error) for rule_id, error in seen.failed.items()]
                 new += [Gap(one.rule_id, lane, first, last, one.reason, 0, at) for one in (aside or {}).values()]
                 self._ledger.note_gaps(connection, new)
-            for rule_id, places in seen.strange.items():
-                if rule_id not in seen.failed:
-                    reason = "the rule fails at this event"
-                    self._ledger.note_gaps(connection, [
-                        Gap(rule_id, lane, place, place + 1, reason, max(g.attempts for g in gaps) + 1, at,
-                            at + pause(max(g.attempts for g in gaps) + 1), reason) for place in places])
             if releases is not None:
                 self._isolation.release(connection, [releases.rule_id], at)
                 self._ledger.hurry(connection, releases.rule_id)
+            tries = max(gap.attempts for gap in gaps) + 1
+            for rule_id in seen.strange.keys() - seen.failed.keys():
+                self._ledger.note_gaps(connection, [
+                    Gap(rule_id, lane, place, place + 1, _STRANGE, tries, at, at + pause(tries), _STRANGE) for place in seen.strange[rule_id]])
         self.filled += last - first
         self.matches += len(kept)
 

@@ -63,20 +63,23 @@ class Jury:
 class Seen:
     """What came of a look: matches, the rules that failed with their error, damaged files, and events that were too much.
 
-    `strange` holds, per rule, sequences at which it failed while it judged the others.
+    `damaged` names each file with the positions it held; `strange` holds, per rule, sequences at which it failed while it
+    judged the others. `files`: how many were read.
     """
 
     matches: list[Match] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-    damaged: list[str] = field(default_factory=list)
+    damaged: list[tuple[str, int, int]] = field(default_factory=list)
     strange: dict[str, list[int]] = field(default_factory=dict)
+    files: int = 0
 
     def add(self, other: Seen) -> None:
         """Take in what another look at the same positions found."""
         self.matches += other.matches
         self.failed |= other.failed
-        self.damaged += [path for path in other.damaged if path not in self.damaged]
+        self.damaged += [one for one in other.damaged if one not in self.damaged]
         self.strange |= other.strange
+        self.files = max(self.files, other.files)
 
 
 class Judge:
@@ -96,7 +99,7 @@ class Judge:
         for _ in range(_TRIES):  # a file may be compacted or undone under our hands: then look at what stands now
             seen = Seen()
             if self._looked(seen, jury, lane, first, last, now, kind, limit or self._limit):
-                seen.damaged += [path for path, _ in self.manifest.quarantined_within(lane, first, last) if path not in seen.damaged]
+                seen.damaged = self.manifest.quarantined_within(lane, first, last)
                 return seen
         raise StoreError(f"the files of {lane}/{first}-{last} change faster than they can be read")
 
@@ -115,7 +118,7 @@ class Judge:
                 if not reason:
                     raise StoreError(f"{segment.path} could not be read: {fault}") from fault
                 self.manifest.quarantine(segment.id, reason, now)
-                seen.damaged.append(segment.path)
+            seen.files += 1
         for rule_id in seen.failed:
             jury.rules.pop(rule_id, None)
         return True

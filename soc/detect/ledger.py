@@ -6,8 +6,8 @@ has not seen [first, last), and why. Spans, gaps, alerts and the cursor are writ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import asdict, dataclass, replace
+from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, Text, delete, func, insert, select, update
 
@@ -168,11 +168,13 @@ class Ledger:
         after = connection.execute(select(SPANS).where(*mine, SPANS.c.first == last)).first()
         if after is not None:
             connection.execute(delete(SPANS).where(*mine, SPANS.c.first == last))
-        end, until = (after.last, max(after.ended, now)) if after is not None else (last, now)
-        joined = connection.execute(update(SPANS).where(*mine, SPANS.c.last == first).values(last=end, ended=until))
-        if joined.rowcount == 0:
-            began = min(after.began, now) if after is not None else now
+        end, began, until = (after.last, min(after.began, now), max(after.ended, now)) if after is not None else (last, now, now)
+        before = connection.execute(select(SPANS).where(*mine, SPANS.c.last == first)).first()
+        if before is None:
             connection.execute(insert(SPANS).values(version=version, lane=lane.value, first=first, last=end, began=began, ended=until))
+        else:
+            connection.execute(update(SPANS).where(*mine, SPANS.c.first == before.first).values(
+                last=end, began=min(before.began, began), ended=max(before.ended, until)))
 
     def spans(self, versions: Iterable[str] | None = None, limit: int = 1000) -> list[Span]:
         """What was seen by which rule set (of `versions`, if given), newest first."""
@@ -278,8 +280,7 @@ class Ledger:
 
 
 def _put(connection: Connection, gap: Gap) -> None:
-    values: dict[str, Any] = {name: getattr(gap, name) for name in GAPS.c.keys()}
-    connection.execute(insert(GAPS).values(**values))
+    connection.execute(insert(GAPS).values(**asdict(gap)))
 
 
 def _carve(connection: Connection, rule_id: str, lane: str, first: int, last: int) -> list[Gap]:

@@ -174,8 +174,7 @@ class Detector:
         first = max(first, begin)
         seen = self._seen(jury, lane, first, last, at)
         gaps = [Gap(EVERY_RULE, lane.value, begin, first, "no cut holds these positions", 0, at)] if first > begin else []
-        if seen.damaged:
-            gaps.append(Gap(EVERY_RULE, lane.value, first, last, f"damaged: {', '.join(seen.damaged[:5])}", 0, at))
+        gaps += [Gap(EVERY_RULE, lane.value, low, high, f"damaged: {path}", 0, at) for path, low, high in seen.damaged]
         reasons = {one.rule_id: one.reason for one in self._aside.values()} | {r: f"{THROWS}: {e}" for r, e in seen.failed.items()}
         gaps += [Gap(rule_id, lane.value, first, last, reason, 0, at) for rule_id, reason in reasons.items()]
         with self._database.write() as connection:

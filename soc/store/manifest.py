@@ -176,12 +176,12 @@ class Manifest:
         found += self.node.rows(select, ("segment", lane.value, last, first))
         return sorted(map(_segment, found), key=lambda s: (s.first, s.id))
 
-    def quarantined_within(self, lane: Lane, first: int, last: int) -> list[tuple[str, str]]:
-        """(path, reason) of files taken out as damaged that held events of positions [first, last)."""
-        return [(str(path), str(why)) for path, why in self.node.rows(
-            "SELECT path, why FROM segments WHERE removed IS NOT NULL AND why LIKE 'quarantined:%' AND lane = ? AND first < ? AND last > ?"
-            " ORDER BY first, path",
-            (lane.value, last, first))]
+    def quarantined_within(self, lane: Lane, first: int, last: int) -> list[tuple[str, int, int]]:
+        """(path, first, last) of files taken out as damaged that held events of positions [first, last); theirs are clipped to it."""
+        found = self.node.rows(
+            "SELECT path, MAX(first, ?), MIN(last, ?) FROM segments WHERE removed IS NOT NULL AND why LIKE 'quarantined:%' AND lane = ?"
+            " AND first < ? AND last > ? ORDER BY first, path", (first, last, lane.value, last, first))
+        return [(str(path), int(low), int(high)) for path, low, high in found]  # type: ignore[call-overload]
 
     def head(self) -> Head:
         """The end of the chain."""
