@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
@@ -38,19 +39,19 @@ def text_of(value: object) -> str:
         return "true"
     if value is False:
         return "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e16:
         return str(int(value))
     return str(value)
 
 
-def number_of(text: str) -> float | int | None:
-    """The number a text is, exact for whole ones; None if it is none."""
+def number_of(text: str) -> Decimal | int | None:
+    """The number a text is, exactly; None if it is none."""
     if len(text) > 400 or not _NUMBER.match(text):
         return None
     try:
         return int(text)
     except ValueError:
-        return float(text)
+        return Decimal(text.strip())
 
 
 def glob_parts(pattern: str) -> list[str | bool | None]:
@@ -175,7 +176,7 @@ def _compare(test: str, literal: str) -> Test:
     bound = number_of(literal)
     if bound is None:
         raise RuleError(f"{literal!r} is not a number")
-    limit: float | int = bound
+    limit: Decimal | int = bound
 
     def compare(text: str) -> bool:
         number = number_of(text)
