@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -86,10 +87,14 @@ def test_rules_that_cannot_fire_here_say_why(test_data, tmp_path):
     rows = json.loads(soc(tmp_path, "list", "--json"))
     why = {row["why_not"] for row in rows if not row["can_fire"]}
     assert len(rows) == 3780
+    assert Counter(row["reason_off"].split()[0] for row in rows if not row["enabled"]) == {"placeholder": 25}
+    assert json.loads(soc(tmp_path, "list", "--refused", "--json")) == []
     assert sum(not row["can_fire"] for row in rows) == 96
     assert why == {
         "no source here sends macos events", "no source here sends windows/file_access events",
         "no source here sends windows/file_rename events", "no source here sends qualys events",
         "no source here sends paloalto/file_event/globalprotect events", "no source here sends paloalto/appliance/globalprotect events",
         "no source here sends huawei events", "no source here sends juniper/bgp events"}
+    sources = Counter(" ".join(row["why_not"].split()[4:-1]) for row in rows if not row["can_fire"])
+    assert (sources["macos"], sources["windows/file_access"] + sources["windows/file_rename"]) == (75, 15)
     assert all(row["can_fire"] == (row["why_not"] == "") for row in rows)
