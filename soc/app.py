@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from soc.config import Config
+from soc.detect.watch import Guard
 from soc.event import Lane
 from soc.folder import DataFolder
 from soc.logs import start_logging
@@ -197,6 +198,7 @@ def run_detector(role: Role) -> None:
     from soc.detect.loop import Detector, Matcher
     from soc.detect.pipelines import Pipelines
     from soc.detect.rulestore import RuleStore, entity_of
+    from soc.detect.watch import Watch, take_verdict
     from soc.errors import SocError
     from soc.ingest.imports import undone_among
     from soc.store.manifest import Manifest
@@ -212,7 +214,8 @@ def run_detector(role: Role) -> None:
 
     detector = Detector(
         data=role.data, manifest=Manifest.open(role.data), database=state, rules=RuleStore(state, lists), engine=with_mappings,
-        entity=entity_of, sink=AlertPipeline(), undone=undone_among, live_share=role.config.detector.live_share)
+        entity=entity_of, sink=AlertPipeline(), undone=undone_among, live_share=role.config.detector.live_share,
+        watch=Watch(role.data / "run", role.name), verdict=take_verdict(role.data / "run", role.name))
     fault = ""
     while not role.stopping.is_set():
         try:
@@ -399,7 +402,7 @@ def running_centre(data: Path, config_file: Path | None = None, *, say: Callable
     """
     folder = prepare(data, Config.load(config_file))
     with folder.lock():
-        supervisor = Supervisor(data / "run", ROLES[:3], arguments(data, config_file, local=True), say=say)
+        supervisor = Supervisor(data / "run", ROLES[:3], arguments(data, config_file, local=True), say=say, guards=guards(data))
         supervisor.start()
         stop = threading.Event()
         tender = threading.Thread(target=_tend, args=(supervisor, stop), name="supervisor", daemon=True)
@@ -415,6 +418,11 @@ def running_centre(data: Path, config_file: Path | None = None, *, say: Callable
 def _tend(supervisor: Supervisor, stop: threading.Event) -> None:
     while not stop.wait(0.1):
         supervisor.tend()
+
+
+def guards(data: Path) -> dict[str, Guard]:
+    """Who watches which role."""
+    return {"detector": Guard(data / "run", "detector")}
 
 
 def arguments(data: Path, config_file: Path | None, *, local: bool) -> list[str]:

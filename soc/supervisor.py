@@ -17,10 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from soc.errors import LockedError
 
-__all__ = ["Child", "Supervisor", "die_with_parent", "give_back_memory", "hold_role", "write_note"]
+__all__ = ["Child", "Overseer", "Supervisor", "die_with_parent", "give_back_memory", "hold_role", "write_note"]
 
 _MEMORY = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
 """What keeps the roles small: one allocator that gives memory back (the normaliser under load: 580 MB instead of 960)."""
@@ -84,14 +85,23 @@ class Child:
     log: list[str] = field(default_factory=list)
 
 
+class Overseer(Protocol):
+    """Knows when a role's process that lives works no more (`soc.detect.watch.Guard`)."""
+
+    def overrun(self, pid: int) -> str: ...
+
+    def ended(self, code: int) -> None: ...
+
+
 class Supervisor:
-    """Keeps roles running until `stop`."""
+    """Keeps roles running until `stop`. A role with a guard is killed, and started again, when that says why."""
 
     def __init__(self, run: Path, roles: Sequence[str], arguments: Sequence[str], *, say: Callable[[str], None],
-                 environment: Mapping[str, str] | None = None) -> None:
+                 environment: Mapping[str, str] | None = None, guards: Mapping[str, Overseer] | None = None) -> None:
         self._run, self._arguments, self._say = run, list(arguments), say
         self._environment = {**_MEMORY, **(os.environ if environment is None else environment)}
         self.children = {role: Child(role) for role in roles}
+        self._guards = guards or {}
         self._stopping = False
 
     def start(self) -> None:
@@ -118,10 +128,17 @@ class Supervisor:
                     changed = True
                 continue
             code = child.process.poll()
-            if code is None:
+            guard = self._guards.get(child.role)
+            if code is None and guard is not None and (why := guard.overrun(child.process.pid)):
+                self._say(f"{child.role} is killed: {why}")
+                child.process.kill()
+                code, child.pause = child.process.wait(), _FIRST_PAUSE
+            elif code is None:
                 if now - child.started > _STEADY:
                     child.pause = _FIRST_PAUSE
                 continue
+            elif guard is not None and not self._stopping:
+                guard.ended(code)
             child.process, child.last_exit = None, code
             child.restarts += 1
             child.due = now + child.pause

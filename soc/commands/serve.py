@@ -18,7 +18,7 @@ def serve(
     role: Annotated[list[str] | None, typer.Option("--role", help="Run only this role (gateway, normaliser, detector, console); repeatable.")] = None,
 ) -> None:
     """Run the centre: gateway, normaliser, detector and console, each a process that is restarted if it dies."""
-    from soc.app import ROLES, arguments, prepare
+    from soc.app import ROLES, arguments, guards, prepare
     from soc.errors import InputRefused
     from soc.supervisor import Supervisor
 
@@ -29,7 +29,8 @@ def serve(
             raise InputRefused(f"there is no role {name!r}", remedy=f"roles are {', '.join(ROLES)}")
     folder = prepare(options.data, config)
     with folder.lock():
-        supervisor = Supervisor(options.data / "run", role or ROLES, arguments(options.data, options.config, local=False), say=say)
+        supervisor = Supervisor(options.data / "run", role or ROLES, arguments(options.data, options.config, local=False), say=say,
+                                guards=guards(options.data))
         supervisor.start()
         say(f"The centre runs on {options.data} (Ctrl-C stops it; nothing acknowledged is lost).")
         if not role or "console" in role:

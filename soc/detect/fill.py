@@ -24,6 +24,8 @@ __all__ = ["PIECE", "Filler"]
 PIECE: Final = 20_000
 """Positions filled at a time: well under a second, so that new events never wait longer for it."""
 _TRIAL: Final = 5_000
+_TRIAL_LIMIT: Final = 1.0
+"""Seconds that one rule may take over a trial: where it hangs, everyone waits so long, and for the restart."""
 _STRANGE: Final = "the rule fails at this event"
 _log = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class Filler:
         gap = max(missed, key=lambda g: (g.lane == Lane.LIVE.value, g.last))
         lane, first = Lane(gap.lane), max(gap.first, gap.last - _TRIAL)
         jury = Jury(version, {rule.rule_id: rule}, self._judge.engine([rule]))
-        seen = self._judge.look(jury, lane, first, gap.last, now(), kind=TRIAL)
+        seen = self._judge.look(jury, lane, first, gap.last, now(), kind=TRIAL, limit=_TRIAL_LIMIT)
         error = seen.failed.get(rule.rule_id)
         if error is None:
             self._settle([gap], first, gap.last, seen, version, now, releases=one)
@@ -87,7 +89,8 @@ class Filler:
         together = [oldest]
         if oldest.rule_id != EVERY_RULE and not oldest.attempts:
             together = [g for g in due if (g.lane, g.first, g.attempts) == (oldest.lane, oldest.first, 0) and g.rule_id != EVERY_RULE]
-        first, last = oldest.first, min(oldest.first + self._piece, *(gap.last for gap in together), oldest.last)
+        piece = max(1, self._piece >> (3 * oldest.attempts))  # what failed as a whole is narrowed down to the event
+        first, last = oldest.first, min(oldest.first + piece, *(gap.last for gap in together), oldest.last)
         jury = live if oldest.rule_id == EVERY_RULE else self._jury(live, [gap.rule_id for gap in together])
         try:
             seen = self._judge.look(jury, Lane(oldest.lane), first, last, at, kind=FILL)

@@ -5,7 +5,6 @@ What the detector does with new cuts and the filler with gaps is the same look; 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -82,6 +81,17 @@ class Seen:
         self.files = max(self.files, other.files)
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a look is, at which positions, and how many seconds each batch may take."""
+
+    kind: str
+    lane: Lane
+    first: int
+    last: int
+    limit: float
+
+
 class Judge:
     """Looks, and delivers. `limit` is how many seconds one batch may take before the watch calls it a hang."""
 
@@ -107,8 +117,7 @@ class Judge:
         for segment in self.manifest.covering(lane, first, last):
             try:
                 for batch in read_stretch(self._data, segment, first, last):
-                    with self._watched(kind, lane, first, last, jury, limit):
-                        hits = self._hits(seen, jury, batch, one_by_one=kind != LIVE)
+                    hits = self._hits(seen, jury, batch, _Place(kind, lane, first, last, limit))
                     events: dict[int, Event] = {}
                     seen.matches += [self._match(jury.rules, segment, batch, hit, lane, events, now if kind != LIVE else 0) for hit in hits]
             except (pa.ArrowException, OSError) as fault:
@@ -131,20 +140,21 @@ class Judge:
             self._sink.deliver(connection, kept, now)
         return kept
 
-    def _watched(self, kind: str, lane: Lane, first: int, last: int, jury: Jury, limit: float) -> AbstractContextManager[None]:
-        if self._watch is None:
-            return nullcontext()
-        return self._watch.evaluating(kind, lane.value, first, last, jury.named, limit)
-
     # ---- asking the engine
 
-    def _hits(self, seen: Seen, jury: Jury, batch: pa.RecordBatch, *, one_by_one: bool) -> list[Hit]:
+    def _ask(self, engine: Matcher, batch: pa.RecordBatch, place: _Place, named: tuple[str, ...] | None) -> list[Hit]:
+        if self._watch is None:
+            return list(engine.match(batch))
+        with self._watch.evaluating(place.kind, place.lane.value, place.first, place.last, named, place.limit):
+            return list(engine.match(batch))
+
+    def _hits(self, seen: Seen, jury: Jury, batch: pa.RecordBatch, place: _Place) -> list[Hit]:
         try:
-            return list(jury.engine.match(batch))
+            return self._ask(jury.engine, batch, place, jury.named)
         except Exception:  # noqa: BLE001  one rule must not stop the others: find it, leave it out, say so
-            hits, failed = self._apart([r for r in jury.rules.values() if r.rule_id not in seen.failed], batch)
-        for rule_id, error in list(failed.items()) if one_by_one else ():
-            found, strange = self._by_rows(jury.rules[rule_id], batch)
+            hits, failed = self._apart([r for r in jury.rules.values() if r.rule_id not in seen.failed], batch, place)
+        for rule_id, error in list(failed.items()) if place.kind != LIVE else ():
+            found, strange = self._by_rows(jury.rules[rule_id], batch, place)
             if strange is not None:
                 hits += found
                 seen.strange.setdefault(rule_id, []).extend(strange)
@@ -155,7 +165,7 @@ class Judge:
         jury.engine = self.engine([r for r in jury.rules.values() if r.rule_id not in seen.failed], jury.engine)
         return hits
 
-    def _apart(self, rules: list[CompiledRule], batch: pa.RecordBatch) -> tuple[list[Hit], dict[str, str]]:
+    def _apart(self, rules: list[CompiledRule], batch: pa.RecordBatch, place: _Place) -> tuple[list[Hit], dict[str, str]]:
         """Match by halves of the rules until those that throw stand alone: (hits of the others, rule -> error)."""
         hits: list[Hit] = []
         failed: dict[str, str] = {}
@@ -163,7 +173,7 @@ class Judge:
         while waiting:
             some = waiting.pop()
             try:
-                hits += self.engine(some).match(batch)
+                hits += self._ask(self.engine(some), batch, place, tuple(rule.rule_id for rule in some))
             except Exception as fault:  # noqa: BLE001  see above
                 if len(some) == 1:
                     failed[some[0].rule_id] = f"{type(fault).__name__}: {fault}"[:300]
@@ -171,16 +181,17 @@ class Judge:
                     waiting += [some[: len(some) // 2], some[len(some) // 2 :]]
         return hits, failed
 
-    def _by_rows(self, rule: CompiledRule, batch: pa.RecordBatch) -> tuple[list[Hit], list[int] | None]:
+    def _by_rows(self, rule: CompiledRule, batch: pa.RecordBatch, place: _Place) -> tuple[list[Hit], list[int] | None]:
         """Match one rule by halves of the events: its hits, and the sequences of events it fails at (None: too many)."""
         hits: list[Hit] = []
         strange: list[int] = []
-        waiting = [(0, batch.num_rows)]
+        engine, waiting = self.engine([rule]), [(0, batch.num_rows)]
         while waiting:
             start, end = waiting.pop()
             try:
-                found = self.engine([rule]).match(batch.slice(start, end - start))
+                found = self._ask(engine, batch.slice(start, end - start), place, (rule.rule_id,))
             except Exception:  # noqa: BLE001  see above
+                engine = self.engine([rule])  # it may have been left half way
                 if end - start > 1:
                     waiting += [(start, (start + end) // 2), ((start + end) // 2, end)]
                     continue

@@ -53,7 +53,7 @@ class Detector:
     def __init__(self, *, data: Path, manifest: Manifest, database: Database, rules: RuleSource,
                  engine: EngineMaker, entity: Callable[[CompiledRule, Event], tuple[str, str]],
                  sink: MatchSink, undone: Callable[[Connection, Sequence[str]], set[str]], live_share: int = 4,
-                 fills: bool = True, watch: Watch | None = None, hang: float = 4.0, verdict: Evaluation | None = None) -> None:
+                 fills: bool = True, watch: Watch | None = None, hang: float = 3.0, verdict: Evaluation | None = None) -> None:
         self._manifest, self._database, self._rules, self._engine = manifest, database, rules, engine
         self._ledger, self._isolation = Ledger(database), Isolation(database)
         self._judge = Judge(data=data, manifest=manifest, engine=engine, entity=entity, sink=sink, undone=undone, watch=watch, limit=hang)
@@ -107,7 +107,7 @@ class Detector:
             with self._database.write() as connection:
                 for rule_id in verdict.rules or (EVERY_RULE,):
                     self._ledger.fail(connection, rule_id, verdict.lane, verdict.first, verdict.last, "it did not finish in time", now)
-        elif rules is None and len(self._on) > 1:
+        elif len(self._on if rules is None else rules) > _CHUNK or (rules is None and len(self._on) > 1):
             self._hunt = (verdict.lane, verdict.first, verdict.last)
         else:
             kind = HANGS if len(rules := list(self._on.values()) if rules is None else rules) == 1 else SUSPECT

@@ -1,28 +1,34 @@
 """What a detector is looking at just now, for whoever watches it: a small shared file that survives a kill -9.
 
-The detector writes when an evaluation began, how long it may take and which rules take part; the supervisor reads it and
-kills a detector that overruns. The next one finds the note and knows whom to suspect. Standard library only.
+The detector writes when an evaluation began, how long it may take and which rules take part (`Watch`); the supervisor reads
+it and kills a detector that overruns (`Guard`). The next one finds the verdict and knows whom to suspect. Standard library only.
 """
 from __future__ import annotations
 
 import json
 import mmap
 import os
+import signal
 import struct
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
-__all__ = ["FILL", "LIVE", "TRIAL", "Evaluation", "Watch", "read_watch", "verdict_path", "watch_path"]
+__all__ = ["FILL", "LIVE", "TRIAL", "Evaluation", "Guard", "Watch", "read_watch", "take_verdict"]
 
 LIVE, TRIAL, FILL = "live", "trial", "fill"
 """What an evaluation is: of a new cut by all rules, of one rule that was set aside, of a gap."""
 
 _SIZE: Final = 1 << 16
-_HEAD: Final = struct.Struct("<ddII")  # began, limit (s, CLOCK_MONOTONIC), length of the JSON, its byte sum
+_HEAD: Final = struct.Struct("<dddIII")  # began (s, CLOCK_MONOTONIC), limit (s), CPU used (s), process, length of the JSON, its byte sum
+_STARVED: Final = 3
+"""An evaluation that was given little CPU may take this many times its limit."""
+_DEATHS: Final = 3
+"""So often a detector may die over the same evaluation before that is what it dies of."""
+_FATAL: Final = (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGILL, -signal.SIGFPE, -signal.SIGKILL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +42,27 @@ class Evaluation:
     rules: tuple[str, ...] | None
     began: float = 0.0
     limit: float = 0.0
+    cpu: float = 0.0
+    pid: int = 0
 
-    def overrun(self, now: float) -> bool:
-        """Whether it takes longer than it may; `now` is time.monotonic(), which all processes of a machine share."""
-        return 0.0 < self.began <= now - self.limit
+    def overrun(self, now: float, cpu: float) -> bool:
+        """Whether it takes longer than it may: of the CPU, or, when it gets none, several times as long by the clock.
 
-
-def watch_path(run: Path, name: str) -> Path:
-    """Where the detector `name` keeps its note."""
-    return run / f"{name}.watch"
-
-
-def verdict_path(run: Path, name: str) -> Path:
-    """Where the supervisor leaves why it killed the detector `name`, or how that one died."""
-    return run / f"{name}.verdict"
+        `now` is time.monotonic(), which all processes of a machine share; `cpu` the seconds its process has used.
+        """
+        took = now - self.began
+        return self.began > 0.0 and took >= self.limit and (cpu - self.cpu >= 0.8 * self.limit or took >= _STARVED * self.limit)
 
 
 class Watch:
     """The detector's side. Writing costs a few microseconds; nothing is synced."""
 
-    def __init__(self, path: Path) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def __init__(self, run: Path, name: str) -> None:
+        descriptor = os.open(_note(run, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(descriptor, _SIZE)
             self._map = mmap.mmap(descriptor, _SIZE)
+            self._map[:8] = b"\0" * 8
         finally:
             os.close(descriptor)
 
@@ -71,7 +74,7 @@ class Watch:
             body = json.dumps([kind, lane, first, last, None]).encode()
         self._map[:8] = b"\0" * 8
         self._map[_HEAD.size : _HEAD.size + len(body)] = body
-        self._map[8 : _HEAD.size] = _HEAD.pack(0.0, limit, len(body), sum(body) & 0xFFFFFFFF)[8:]
+        self._map[8 : _HEAD.size] = _HEAD.pack(0.0, limit, time.process_time(), os.getpid(), len(body), sum(body) & 0xFFFFFFFF)[8:]
         self._map[:8] = struct.pack("<d", time.monotonic())
         try:
             yield
@@ -79,15 +82,83 @@ class Watch:
             self._map[:8] = b"\0" * 8
 
 
-def read_watch(path: Path) -> Evaluation | None:
+class Guard:
+    """The supervisor's side: watches the detector `name` of a data folder's `run`."""
+
+    def __init__(self, run: Path, name: str) -> None:
+        self._run, self._name = run, name
+        self._last: Evaluation | None = None
+        self._deaths = 0
+
+    def overrun(self, pid: int) -> str:
+        """Why that process is to be killed now ("": it is not). The verdict is left for the next one."""
+        found = read_watch(self._run, self._name)
+        if found is None or found.pid != pid or not found.overrun(time.monotonic(), _cpu(pid)):
+            return ""
+        self._leave(found)
+        return f"it has looked at {found.lane}/{found.first}-{found.last} for more than {found.limit:g} s"
+
+    def ended(self, code: int) -> None:
+        """The process died of itself: over the same evaluation again and again, that is what it died of."""
+        found = read_watch(self._run, self._name) if code in _FATAL else None
+        same = found is not None and self._last is not None and _matter(found) == _matter(self._last)
+        self._deaths = self._deaths + 1 if same else 1
+        self._last = found
+        if found is not None and self._deaths >= _DEATHS:
+            self._deaths = 0
+            self._leave(found)
+
+    def _leave(self, found: Evaluation) -> None:
+        path = _verdict(self._run, self._name)
+        temporary = path.with_name(f".{path.name}")
+        temporary.write_text(json.dumps(asdict(found)))
+        os.replace(temporary, path)
+
+
+def take_verdict(run: Path, name: str) -> Evaluation | None:
+    """What the detector before this one was killed over, once; None if it was not."""
+    path = _verdict(run, name)
+    try:
+        found = json.loads(path.read_text())
+        path.unlink()
+        return Evaluation(**found | {"rules": None if found["rules"] is None else tuple(found["rules"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def read_watch(run: Path, name: str) -> Evaluation | None:
     """What was or is being evaluated, None if nothing (or the note is unreadable or half written)."""
     try:
-        raw = path.read_bytes()
-        began, limit, length, check = _HEAD.unpack_from(raw)
-        body = raw[_HEAD.size : _HEAD.size + length]
-        if began <= 0.0 or len(body) != length or sum(body) & 0xFFFFFFFF != check:
+        with open(_note(run, name), "rb", buffering=0) as file:
+            began, limit, cpu, pid, length, check = _HEAD.unpack(file.read(_HEAD.size))
+            if began <= 0.0:
+                return None
+            body = file.read(length)
+        if len(body) != length or sum(body) & 0xFFFFFFFF != check:
             return None
         kind, lane, first, last, rules = json.loads(body)
-        return Evaluation(str(kind), str(lane), int(first), int(last), None if rules is None else tuple(map(str, rules)), began, limit)
+        named = None if rules is None else tuple(map(str, rules))
+        return Evaluation(str(kind), str(lane), int(first), int(last), named, began, limit, cpu, pid)
     except (OSError, ValueError, TypeError, struct.error):
         return None
+
+
+def _matter(one: Evaluation) -> Evaluation:
+    return replace(one, began=0.0, limit=0.0, cpu=0.0, pid=0)
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of CPU a process has used, all its threads (Linux; elsewhere as good as any)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return float("inf")
+
+
+def _note(run: Path, name: str) -> Path:
+    return run / f"{name}.watch"
+
+
+def _verdict(run: Path, name: str) -> Path:
+    return run / f"{name}.verdict"
