@@ -90,7 +90,7 @@ class Overseer(Protocol):
 
     def overrun(self, pid: int) -> str: ...
 
-    def ended(self, code: int) -> None: ...
+    def ended(self, code: int) -> bool: ...
 
 
 class Supervisor:
@@ -137,8 +137,8 @@ class Supervisor:
                 if now - child.started > _STEADY:
                     child.pause = _FIRST_PAUSE
                 continue
-            elif guard is not None and not self._stopping:
-                guard.ended(code)
+            elif guard is not None and not self._stopping and guard.ended(code):
+                child.pause = _FIRST_PAUSE  # the next one will not do the same again
             child.process, child.last_exit = None, code
             child.restarts += 1
             child.due = now + child.pause

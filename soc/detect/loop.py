@@ -113,7 +113,7 @@ class Detector:
             kind = HANGS if len(rules := list(self._on.values()) if rules is None else rules) == 1 else SUSPECT
             with self._database.write() as connection:
                 for rule in rules:
-                    error = f"it did not finish within {verdict.limit:g} s"
+                    error = f"it did not finish within {verdict.limit:g} s, or crashed"
                     self._isolation.put(connection, rule.rule_id, rule.version, kind, error, now)
             _log.error("rules did not finish and are left out", extra={"kind": kind, "rules": [r.rule_id for r in rules][:_CHUNK]})
 

@@ -26,9 +26,8 @@ _SIZE: Final = 1 << 16
 _HEAD: Final = struct.Struct("<dddIII")  # began (s, CLOCK_MONOTONIC), limit (s), CPU used (s), process, length of the JSON, its byte sum
 _STARVED: Final = 3
 """An evaluation that was given little CPU may take this many times its limit."""
-_DEATHS: Final = 3
-"""So often a detector may die over the same evaluation before that is what it dies of."""
-_FATAL: Final = (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGILL, -signal.SIGFPE, -signal.SIGKILL)
+_DEATHS: Final = {**dict.fromkeys((-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGILL, -signal.SIGFPE), 1), -signal.SIGKILL: 3}
+"""How often a detector may end so over the same evaluation before that is what it dies of: killed it may be by anyone, or for memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +97,17 @@ class Guard:
         self._leave(found)
         return f"it has looked at {found.lane}/{found.first}-{found.last} for more than {found.limit:g} s"
 
-    def ended(self, code: int) -> None:
-        """The process died of itself: over the same evaluation again and again, that is what it died of."""
-        found = read_watch(self._run, self._name) if code in _FATAL else None
+    def ended(self, code: int) -> bool:
+        """The process died of itself: whether it was over what it evaluated. The verdict is left for the next one."""
+        found = read_watch(self._run, self._name) if code in _DEATHS else None
         same = found is not None and self._last is not None and _matter(found) == _matter(self._last)
         self._deaths = self._deaths + 1 if same else 1
         self._last = found
-        if found is not None and self._deaths >= _DEATHS:
-            self._deaths = 0
-            self._leave(found)
+        if found is None or self._deaths < _DEATHS[code]:
+            return False
+        self._leave(found)
+        self._last = None
+        return True
 
     def _leave(self, found: Evaluation) -> None:
         path = _verdict(self._run, self._name)

@@ -64,14 +64,15 @@ def test_F71_a_hang_is_noticed_and_only_that_of_the_process_asked_about(tmp_path
     assert take_verdict(tmp_path, "detector") is None
 
 
-def test_dying_over_the_same_evaluation_three_times_is_a_verdict_but_being_stopped_is_not(tmp_path: Path) -> None:
+def test_a_crash_over_an_evaluation_is_a_verdict_and_a_kill_only_the_third_time(tmp_path: Path) -> None:
     guard, watch = Guard(tmp_path, "detector"), Watch(tmp_path, "detector")
+    assert not guard.ended(-signal.SIGSEGV), "nothing was evaluated"
     with watch.evaluating(LIVE, "live", 0, 5, None, 3.0):
-        for code in (-signal.SIGSEGV, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGSEGV, -signal.SIGSEGV):
-            guard.ended(code)
-    assert take_verdict(tmp_path, "detector") is None, "never three times on end"
-    with watch.evaluating(LIVE, "live", 0, 5, None, 3.0):
-        guard.ended(-signal.SIGSEGV)
+        assert [guard.ended(code) for code in (-signal.SIGKILL, -signal.SIGKILL, -signal.SIGTERM, 0, -signal.SIGKILL, -signal.SIGKILL)] == [False] * 6
+        assert take_verdict(tmp_path, "detector") is None
+        assert guard.ended(-signal.SIGKILL)
+        assert take_verdict(tmp_path, "detector") is not None
+        assert guard.ended(-signal.SIGSEGV)
     found = take_verdict(tmp_path, "detector")
     assert found is not None and (found.first, found.last) == (0, 5)
 
