@@ -11,7 +11,7 @@ import msgspec
 
 __all__ = ["FORMAT", "KEYWORD_TESTS", "TESTS", "AtomSpec", "CompiledRule", "Detection", "LogSource"]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Version of the packed detection; another one is compiled anew from the rule's source."""
 
 TESTS: Final = frozenset({

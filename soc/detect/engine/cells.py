@@ -5,13 +5,16 @@ lacks the field, 1 it holds an explicit null (named in `soc.null_fields`), from 
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from soc.detect.engine.values import text_of
+from soc.detect.engine.fieldtests import FieldTests, Value
+from soc.detect.engine.scan import available
+from soc.detect.engine.values import compare_fields, text_of
 from soc.detect.pipelines import Names
 from soc.store.columns import KV, field_of
 
@@ -21,7 +24,6 @@ ABSENT: Final = 0
 NULL: Final = 1
 FIRST_VALUE: Final = 2
 
-Value = str | tuple[str, ...]
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 
 _NOT_SEARCHED: Final = frozenset({
@@ -55,13 +57,6 @@ class Cells:
                 found += texts if pa.types.is_string(part.type) else [text_of(value) for value in texts]
         return found
 
-    def texts(self, wanted: Ids) -> Any:
-        """The values of these numbers as one string array; None if they are not all single texts of one column."""
-        if len(self._parts) != 1 or isinstance(self._parts[0][1], list) or not pa.types.is_string(self._parts[0][1].type):
-            return None
-        part = self._parts[0][1]
-        return part if len(wanted) == len(part) else part.take(pa.array(wanted - FIRST_VALUE))
-
     def over(self, other: Cells) -> Cells:
         """Of each row our value, or where we have none the other's."""
         shift = self.size - FIRST_VALUE
@@ -77,13 +72,14 @@ class Cells:
         lut = np.zeros(len(pairs), np.int64)
         for at, pair in enumerate(pairs):
             left, right = divmod(int(pair), other.size)
-            both = (*self._tuple(left), *other._tuple(right))
+            both = (*self.texts(left), *other.texts(right))
             if both:
                 lut[at] = FIRST_VALUE + len(joined)
                 joined.append(both)
         return Cells(lut[inverse], [(FIRST_VALUE, joined)], FIRST_VALUE + len(joined))
 
-    def _tuple(self, number: int) -> tuple[str, ...]:
+    def texts(self, number: int) -> tuple[str, ...]:
+        """The values behind one number."""
         if number < FIRST_VALUE:
             return ()
         value = self.values(np.array([number]))[0]
@@ -99,6 +95,7 @@ class Columns:
         self._at = {name: index for index, name in enumerate(batch.schema.names)}
         self._numbers = {column.name for column in batch.schema if pa.types.is_integer(column.type)}
         self._cells: dict[Names, Cells | None] = {}
+        self._searched: dict[int, list[str]] = {}
         self._kv = _Spilled.of(batch.column(self._at[KV])) if KV in self._at else None
         self._nulls = self._null_rows()
 
@@ -106,7 +103,61 @@ class Columns:
         """Every field that has a column of its own."""
         return list(dict.fromkeys(field_of(name) for name in self._at if name != KV))
 
-    def is_number(self, field: str) -> bool:
+    def single(self, field: str) -> Cells | None:
+        """The cells of the field's own column; None where it has another shape too (a list, kv) or no values."""
+        if field + "[]" in self._at or (self._kv is not None and field in self._kv.codes):
+            return None
+        return self.cells(Names((field,)))
+
+    def classes(self, names: Names, tests: FieldTests, rows: Ids | None) -> Ids | None:
+        """The class of each row's value; None if no row has the field and so all are of class 0."""
+        cells = self.cells(names)
+        return None if cells is None else _classes(cells, rows, tests)
+
+    def keyword_classes(self, tests: FieldTests, rows: Ids | None) -> Iterator[Ids]:
+        """The classes of every field that keywords are looked for in; whole numbers only where a keyword could stand in one."""
+        searched = self._searched.get(id(tests))
+        if searched is None:
+            searched = self._searched[id(tests)] = [field for field in self.fields() if self._may_hold(field, tests)]
+        for field in searched:
+            cells = self.cells(Names((field,)))
+            if cells is not None:
+                yield _classes(cells, rows, tests)
+        spilled = self.spilled()
+        if spilled is not None:
+            yield _classes(spilled, rows, tests)
+
+    def _may_hold(self, field: str, tests: FieldTests) -> bool:
+        """Whether anything in the field's own column could hold one of the keywords: one scan over its buffer, once a batch."""
+        if not searched_by_keywords(field) or (self._is_number(field) and not tests.may_hold_in_numbers):
+            return False
+        if not tests.hearts or not available():
+            return True
+        if field + "[]" in self._at or field not in self._at:
+            return True
+        column = self._batch.column(self._at[field])
+        if not pa.types.is_string(column.type):
+            return True
+        offsets = np.frombuffer(column.buffers()[1], np.int32, len(column) + 1, column.offset * 4)
+        data = column.buffers()[2]
+        first, last = int(offsets[0]), int(offsets[-1])
+        return data is not None and last > first and bool(tests.scanner().found(memoryview(data)[first:last]))
+
+    def compared(self, test: str, left: Names, right: Names, rows: Ids | None) -> Ids | None:
+        """1 where the two fields' values agree as a fieldref test asks, else 0; each distinct pair compared once."""
+        ours, theirs = self.cells(left), self.cells(right)
+        if ours is None or theirs is None:
+            return None
+        first, second = (ours.ids, theirs.ids) if rows is None else (ours.ids[rows], theirs.ids[rows])
+        pairs, inverse = np.unique(first * theirs.size + second, return_inverse=True)
+        truth = np.zeros(len(pairs), np.int64)
+        for at, pair in enumerate(pairs.tolist()):
+            one, other = divmod(pair, theirs.size)
+            if one >= FIRST_VALUE and other >= FIRST_VALUE:
+                truth[at] = any(compare_fields(test, a, b) for a in ours.texts(one) for b in theirs.texts(other))
+        return truth[inverse.reshape(-1)] if truth.any() else None
+
+    def _is_number(self, field: str) -> bool:
         """Whether the field's column holds whole numbers."""
         return field in self._numbers and field + "[]" not in self._at
 
@@ -165,6 +216,21 @@ class Columns:
                     for field in named if isinstance(named, list) else [named]:
                         rows.setdefault(field, []).append(row)
         return {field: np.array(found, np.int64) for field, found in rows.items()}
+
+
+def _classes(cells: Cells, rows: Ids | None, tests: FieldTests) -> Ids:
+    """The class of each row's value: each distinct value that these rows hold is asked for once."""
+    ids = cells.ids if rows is None else cells.ids[rows]
+    seen = np.zeros(cells.size, bool)
+    seen[ids] = True
+    lut = np.zeros(cells.size, np.int64)
+    if seen[NULL]:
+        lut[NULL] = tests.null_class()
+    wanted = np.flatnonzero(seen[FIRST_VALUE:]) + FIRST_VALUE
+    if len(wanted):
+        class_of = tests.class_of
+        lut[wanted] = [class_of(value) for value in cells.values(wanted)]
+    return lut[ids]
 
 
 def _scalar_cells(array: Any) -> Cells:

@@ -1,7 +1,8 @@
-"""All tests that the rules of one log source make of one field: a value's true atoms, in one pass over the value.
+"""All tests that the rules of one kind of event make of one field: a value's true atoms, in one pass over the value.
 
-Literals stand in one Aho-Corasick automaton; equal values in a dictionary; the few others one by one, those with a
-necessary literal only where it occurs. A set of true atoms is a class; values are remembered by class, bounded.
+Equal values, beginnings and ends stand in dictionaries; what may stand anywhere in one Aho-Corasick automaton; the few
+others run one by one, those with a necessary literal only where it occurs. A set of true atoms is a class; values are
+remembered by class, bounded.
 """
 from __future__ import annotations
 
@@ -10,33 +11,36 @@ from hashlib import blake2b
 from typing import Any, Final
 
 import ahocorasick_rs
-import numpy as np
-import pyarrow.compute as pc
+from msgspec import UNSET
 
 from soc.detect.compiled import AtomSpec
 from soc.detect.engine.needles import needles
+from soc.detect.engine.scan import FOLDING_TO_ASCII, Scanner, heart
 from soc.detect.engine.values import fold, glob_parts, test_of
 
-__all__ = ["FieldTests"]
+__all__ = ["FieldTests", "Value"]
 
-_LONG: Final = 256
+_LONG: Final = 4_096
 """Longer values are remembered by their digest."""
+_UNWELCOME: Final = 200
+"""Mean length of values from which a field is looked at last."""
 _ENTRY: Final = 160
 """Bytes a remembered value costs beside its text, roughly."""
 _NOTHING: Final[frozenset[int]] = frozenset()
-
 _OF_NUMBERS: Final = frozenset("-0123456789")
 
-_CONTAINS, _STARTS, _ENDS, _GATE = range(4)
+_FOUND, _GATE = range(2)
 Value = str | tuple[str, ...]
 
 
 class FieldTests:
     """The atoms (number, spec) of one field. Class 0 is what an event without the field makes true."""
 
-    def __init__(self, atoms: Sequence[tuple[int, AtomSpec]], *, at_once: bool = False) -> None:
+    def __init__(self, atoms: Sequence[tuple[int, AtomSpec]]) -> None:
+        self.atoms = frozenset(number for number, _ in atoms)
         self._equal: dict[str, list[int]] = {}
         self._equal_cased: dict[str, list[int]] = {}
+        self._ends, self._begins = _Edges(last=True), _Edges(last=False)
         self._always: list[int] = []
         self._single: list[tuple[int, Callable[[str], bool]]] = []
         self._gated: list[tuple[int, Callable[[str], bool]]] = []
@@ -54,41 +58,61 @@ class FieldTests:
             else:
                 self._add(number, spec)
         self._present = frozenset(present)
+        self.absent, self.null = frozenset(absent), frozenset(null)
+        """What holds where the field is missing, and where it is an explicit null."""
         patterns = list(self._literals)
         self._targets = list(self._literals.values())
         self._automaton = ahocorasick_rs.AhoCorasick(patterns, store_patterns=False) if patterns else None
         self.may_hold_in_numbers = bool(self._single or self._always) or any(not set(one) - _OF_NUMBERS for one in patterns)
-        others = self._equal or self._equal_cased or self._always or self._single or present
-        self.at_once = at_once and bool(patterns) and not others
-        self._bytes = ahocorasick_rs.BytesAhoCorasick([one.encode() for one in patterns]) if self.at_once else None
+        hearts = [heart(one) for one in patterns]
+        others = self._equal or self._equal_cased or self._always or self._single or present or self._ends or self._begins
+        self.hearts: list[str] = hearts if hearts and all(hearts) and not others else []
+        """Of which a value holds one if any atom is true for it; empty if that cannot be said."""
+        self._scanner: Scanner | None = None
         del self._literals
         self.sets: list[frozenset[int]] = []
+        self.known: dict[Any, int] = {}
+        self._older: dict[Any, int] = {}
         self._classes: dict[frozenset[int], int] = {}
-        self._known: dict[Value | bytes, int] = {}
-        self._older: dict[Value | bytes, int] = {}
         self.value_weight = self._older_weight = self.class_weight = 0
-        self._absent, self._null = frozenset(absent), frozenset(null)
+        self.asked = self.length = 0
         self.forget()
 
     def forget(self) -> None:
         """Drop what is remembered; class numbers begin anew."""
-        self.sets, self._classes, self._known, self._older = [], {}, {}, {}
+        self.sets, self._classes, self._older = [], {}, {}
         self.value_weight = self._older_weight = self.class_weight = 0
-        self._class(self._absent)
+        self._class(self.absent)
+        self.known = self._without_value()
 
     def age(self) -> None:
         """Drop the values that were not met since the last call; classes stay."""
-        self._older, self._older_weight = self._known, self.value_weight
-        self._known, self.value_weight = {}, 0
+        self._older, self._older_weight = self.known, self.value_weight
+        self.known, self.value_weight = self._without_value(), 0
+
+    def _without_value(self) -> dict[Any, int]:
+        """What records read field by field have where there is no value: UNSET where it is absent, None for a null."""
+        return {UNSET: 0, None: self._class(self.null)}
 
     @property
     def weight(self) -> int:
         """Bytes of what is remembered, roughly."""
         return self.value_weight + self._older_weight + self.class_weight
 
+    @property
+    def is_long(self) -> bool:
+        """Whether the values met so far are so long that they are better not looked at."""
+        return self.asked >= 50 and self.length > self.asked * _UNWELCOME
+
+    def scanner(self) -> Scanner:
+        """A scanner for `hearts`, made at first use. Raises RuntimeError where there is nothing to scan with."""
+        if self._scanner is None:
+            self._scanner = Scanner(self.hearts, FOLDING_TO_ASCII)
+        return self._scanner
+
     def null_class(self) -> int:
         """The class of an explicit null."""
-        return self._class(self._null)
+        return self._class(self.null)
 
     def class_of(self, value: Value) -> int:
         """The class of a present value, or of the values of a list taken together."""
@@ -98,47 +122,16 @@ class FieldTests:
         else:
             size = sum(map(len, value))
             key = value if size <= _LONG else _digest(repr(value))
-        known = self._known.get(key)
+        known = self.known.get(key)
         if known is None:
             known = self._older.get(key)
             if known is None:
                 known = self._class(self.true_atoms(value))
-            self._known[key] = known
+            self.known[key] = known
             self.value_weight += _ENTRY + min(size, _LONG)
+            self.asked += 1
+            self.length += size
         return known
-
-    def classes_at_once(self, texts: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The classes of a whole string array, by one scan over its buffer; nothing is remembered. Only if `at_once`."""
-        assert self._bytes is not None
-        empty = self._class(_NOTHING)
-        found = np.full(len(texts), empty, np.int64)
-        offsets = np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, texts.offset * 4).astype(np.int64)
-        plain = np.asarray(pc.equal(pc.binary_length(texts), pc.utf8_length(texts)))
-        for at in np.flatnonzero(~plain).tolist():
-            found[at] = self._class(self._test(texts[at].as_py()))
-        lowered = np.frombuffer(texts.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]].copy()
-        lowered[(lowered >= 65) & (lowered <= 90)] += 32
-        matches = self._bytes.find_matches_as_indexes(lowered.tobytes(), overlapping=True)
-        if not matches:
-            return found
-        pattern, start, end = np.array(matches, np.int64).T
-        value = np.searchsorted(offsets, start + offsets[0], "right") - 1
-        inside = (end + offsets[0] <= offsets[value + 1]) & plain[value]
-        atoms: dict[int, set[int]] = {}
-        for at, number, at_start, at_end in zip(value[inside].tolist(), pattern[inside].tolist(),
-                                                (start[inside] + offsets[0] == offsets[value[inside]]).tolist(),
-                                                (end[inside] + offsets[0] == offsets[value[inside] + 1]).tolist(), strict=True):
-            true = atoms.setdefault(at, set())
-            for kind, atom in self._targets[number]:
-                if kind == _GATE:
-                    atom, test = self._gated[atom]
-                    if atom not in true and test(texts[at].as_py()):
-                        true.add(atom)
-                elif kind == _CONTAINS or (kind == _STARTS and at_start) or (kind == _ENDS and at_end):
-                    true.add(atom)
-        for at, true in atoms.items():
-            found[at] = self._class(frozenset(true))
-        return found
 
     def true_atoms(self, value: Value) -> frozenset[int]:
         """The numbers of the atoms that hold for a present value."""
@@ -163,9 +156,10 @@ class FieldTests:
         elif spec.test in ("contains", "startswith", "endswith"):
             if spec.cased:
                 self._gate(number, spec, (spec.literal,))
+            elif spec.test == "contains":
+                self._literals.setdefault(fold(spec.literal), []).append((_FOUND, number))
             else:
-                kind = {"contains": _CONTAINS, "startswith": _STARTS, "endswith": _ENDS}[spec.test]
-                self._literals.setdefault(fold(spec.literal), []).append((kind, number))
+                (self._ends if spec.test == "endswith" else self._begins).add(fold(spec.literal), number)
         elif spec.test == "like":
             texts = (part for part in glob_parts(spec.literal) if isinstance(part, str))
             longest = max(texts, key=len, default="")
@@ -189,29 +183,76 @@ class FieldTests:
             found += self._equal.get(folded, ())
         if self._equal_cased:
             found += self._equal_cased.get(text, ())
+        if self._ends:
+            self._ends.find(folded, found)
+        if self._begins:
+            self._begins.find(folded, found)
         if self._automaton is not None:
-            end_of_text = len(folded)
-            tried: set[int] = set()
-            targets = self._targets
-            for pattern, start, end in self._automaton.find_matches_as_indexes(folded, overlapping=True):
-                for kind, number in targets[pattern]:
-                    if kind == _CONTAINS:
-                        found.append(number)
-                    elif kind == _STARTS:
-                        if start == 0:
-                            found.append(number)
-                    elif kind == _ENDS:
-                        if end == end_of_text:
-                            found.append(number)
-                    elif number not in tried:
-                        tried.add(number)
-                        atom, test = self._gated[number]
-                        if test(text):
-                            found.append(atom)
+            matches = self._automaton.find_matches_as_indexes(folded, overlapping=True)
+            if matches:
+                self._anywhere({pattern for pattern, _, _ in matches}, text, found)
         for number, test in self._single:
             if test(text):
                 found.append(number)
         return frozenset(found) if found else _NOTHING
+
+    def _anywhere(self, patterns: set[int], text: str, found: list[int]) -> None:
+        tried: set[int] = set()
+        targets = self._targets
+        for pattern in patterns:
+            for kind, number in targets[pattern]:
+                if kind == _FOUND:
+                    found.append(number)
+                elif number not in tried:
+                    tried.add(number)
+                    atom, test = self._gated[number]
+                    if test(text):
+                        found.append(atom)
+
+
+class _Edges:
+    """Literals that a text ends (or begins) with: by its last (or first) character, then by the lengths that occur there.
+
+    Ends that are one file name, such as ``\\cmd.exe``, are found by the text's own last name at once.
+    """
+
+    __slots__ = ("_last", "_lengths", "_names", "_table")
+
+    def __init__(self, *, last: bool) -> None:
+        self._last = last
+        self._table: dict[str, list[int]] = {}
+        self._lengths: dict[str, tuple[int, ...]] = {}
+        self._names: dict[str, list[tuple[str, int]]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._table or self._names)
+
+    def add(self, literal: str, atom: int) -> None:
+        """One more literal, folded."""
+        if self._last and "\\" in literal:
+            self._names.setdefault(literal.rpartition("\\")[2], []).append((literal, atom))
+            return
+        known = self._table.setdefault(literal, [])
+        known.append(atom)
+        edge = literal[-1:] if self._last else literal[:1]
+        self._lengths[edge] = tuple(sorted({*self._lengths.get(edge, ()), len(literal)}))
+
+    def find(self, text: str, found: list[int]) -> None:
+        """Add the atoms of every literal at this edge of `text`."""
+        size = len(text)
+        if self._names:
+            at = text.rfind("\\")
+            if at >= 0:
+                for literal, atom in self._names.get(text[at + 1 :], ()):
+                    if text.endswith(literal):
+                        found.append(atom)
+        table = self._table
+        for length in self._lengths.get(text[-1:] if self._last else text[:1], ()):
+            if length > size:
+                break
+            atoms = table.get(text[size - length :] if self._last else text[:length])
+            if atoms:
+                found += atoms
 
 
 def _digest(text: str) -> bytes:

@@ -6,6 +6,7 @@ file speaks of is looked up under its own name. More specific files come first.
 """
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,14 @@ class Names:
 
     fields: tuple[str, ...]
     every: bool = False
+    _hash: int = dataclasses.field(init=False, compare=False, repr=False)
+    """Worked out once: the matcher looks fields up all the time."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.fields, self.every)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)
