@@ -68,9 +68,12 @@ def every_line(file: BinaryIO, tally: Tally, cap: int = RECORD_CAP) -> Iterator[
         else:
             parts[0] = rest + parts[0]
         last = parts.pop()
-        for line in parts:
-            line = line.removesuffix(b"\r")
-            lines.append(line if len(line) <= cap else cut_record(line, len(line), tally, cap))
+        if b"\r" not in chunk and len(chunk) + len(rest) <= cap:
+            lines += parts
+        else:
+            for line in parts:
+                line = line.removesuffix(b"\r")
+                lines.append(line if len(line) <= cap else cut_record(line, len(line), tally, cap))
         if len(last) > cap:
             rest, over = last[:cap], len(last) - cap
         else:

@@ -89,13 +89,12 @@ class EventFile(AbstractContextManager["EventFile"]):
         waiting: list[Numbered] = []
         number = 0
         for lines in every_line(stream, self.tally):
-            for line in lines:
-                number += 1
-                if line:
-                    waiting.append((number, line))
-                    if len(waiting) >= most:
-                        yield waiting
-                        waiting = []
+            numbered = enumerate(lines, start=number + 1)
+            waiting += ((at, line) for at, line in numbered if line) if b"" in lines else numbered
+            number += len(lines)
+            while len(waiting) >= most:
+                yield waiting[:most]
+                del waiting[:most]
             if waiting and not self.size and self._dry():
                 yield waiting
                 waiting = []

@@ -4,6 +4,7 @@ Exit codes of all of them: 0 clean, 1 faults or failures were found, 2 it could 
 """
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -85,6 +86,7 @@ def match(
     runnable = [rule.rule for rule in loaded.rules if rule.rule is not None]
     if not runnable:
         fail(f"{rules} holds no rule that can run", "`soc rules check` says why", CANNOT_RUN)
+    gc.freeze()  # the rules stay: looking through them for garbage took a tenth of the time
     matcher = Matcher(runnable, _now(), ignore_logsource=ignore_logsource, format=format, timezone=timezone, mapping=mapping)
     if format != "auto" and format not in matcher.parsers.by_name:
         fail(f"there is no parser {format!r}", f"auto, or one of: {', '.join(sorted(matcher.parsers.by_name))}", CANNOT_RUN)

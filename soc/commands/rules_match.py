@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from soc.commands.eventfile import STDIN, EventFile
 from soc.detect.compiled import CompiledRule
-from soc.detect.engine import Engine
+from soc.detect.engine import Engine, Hit
+from soc.detect.engine.flat import FlatMatcher
 from soc.detect.match import Atom
 from soc.detect.pipelines import Pipelines
-from soc.event import FrameContext
+from soc.event import Event, FrameContext
 from soc.normalise.records import Parsers
 from soc.store.columns import batch_of
 from soc.store.fold import SUFFIX, add_folded
@@ -70,6 +71,36 @@ class Matcher:
         """Whether any rule may ask a folded copy: else none is made."""
         self.now, self.format, self.timezone = now, format, timezone
         self.totals = Totals()
+        self._flat = None if ignore_logsource or self.folded else FlatMatcher(self.engine)
+
+    def hits(self, context: FrameContext, records: Sequence[bytes]) -> list[Hit]:
+        """The hits in a frame's records (`row` is a record's place), by record, then in the order of the rules."""
+        found: list[Hit] = []
+        places: Sequence[int] = range(len(records))
+        if self._flat is not None and self.parsers.first(context) == "windows":
+            flat = self._flat.match(records, lambda lines: self._events(context, lines))
+            found, places = flat.hits, flat.left
+            self.totals.dead += flat.dead
+            self.totals.events += len(records) - len(places) - flat.dead
+        if places:
+            events = self._events(context, [records[place] for place in places])
+            sound = [(place, event) for place, event in zip(places, events, strict=True) if event is not None]
+            self.totals.events += len(sound)
+            self.totals.dead += len(events) - len(sound)
+            if sound:
+                hits = self.engine.match(batch_of([event for _, event in sound]))
+                found += [Hit(hit.rule_id, sound[hit.row][0], hit.atoms) for hit in hits]
+        found.sort(key=lambda hit: (hit.row, self.engine.order_of(hit.rule_id)))
+        return found
+
+    def _events(self, context: FrameContext, records: list[bytes]) -> list[Event | None]:
+        """The event of each record, None where no parser takes it."""
+        events: list[Event | None] = [None] * len(records)
+        for one in self.parsers.parse_frame(context, records).events:
+            if self.folded:
+                add_folded(one.event)
+            events[one.index] = one.event
+        return events
 
 
 def match_file(matcher: Matcher, file: EventFile) -> Iterator[list[FileHit]]:
@@ -83,14 +114,8 @@ def match_file(matcher: Matcher, file: EventFile) -> Iterator[list[FileHit]]:
         context = FrameContext(
             source="match", stream="match", first=0, count=len(block), read_at=matcher.now, ingested=matcher.now,
             format=matcher.format, timezone=matcher.timezone, path=path, file_time=file.file_time)
-        parsed = matcher.parsers.parse_frame(context, [raw for _, raw in block])
-        totals.events += len(parsed.events)
-        totals.dead += len(parsed.dead)
-        if matcher.folded:
-            for one in parsed.events:
-                add_folded(one.event)
-        found = matcher.engine.match(batch_of([one.event for one in parsed.events])) if parsed.events else []
+        found = matcher.hits(context, [raw for _, raw in block])
         totals.hits += len(found)
-        yield [FileHit(matcher.rules[hit.rule_id], file.path, block[parsed.events[hit.row].index][0], hit.atoms) for hit in found]
+        yield [FileHit(matcher.rules[hit.rule_id], file.path, block[hit.row][0], hit.atoms) for hit in found]
     totals.dead += file.tally.bad
     totals.faults += [f"{file.path}: {fault}" for fault in file.tally.faults]

@@ -57,6 +57,11 @@ class Parsers:
                 events.append(ParsedEvent(index, 0, family, event))
         return ParsedFrame(events, dead)
 
+    def first(self, context: FrameContext) -> str:
+        """The dataset whose parser is asked first."""
+        order = self._candidates(context)
+        return order[0][0] if order else ""
+
     def _candidates(self, context: FrameContext) -> list[tuple[str, Parser]]:
         """The parsers to ask: the named one alone, or all, those first whose hint the record's place names."""
         if context.format and context.format != "auto":
