@@ -1,7 +1,7 @@
 """Faults for a real detector process: with this folder on PYTHONPATH, rules hang, throw or crash it at marked events.
 
 `SOC_TEST_FAULTS` names a folder: a file there called `hang`, `throw` or `crash` holds the ids of rules that do so, a line
-each, at events whose message contains MARK.
+each, at events whose message contains SOC_TEST_MARK ("MARK").
 """
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-MARK = "MARK"
+MARK = os.environ.get("SOC_TEST_MARK", "MARK")
 
 if os.environ.get("SOC_TEST_FAULTS") and "detector" in sys.orig_argv and "soc.app" in sys.orig_argv:
     import soc.detect.engine as engine
