@@ -68,7 +68,7 @@ def every_line(file: BinaryIO, tally: Tally, cap: int = RECORD_CAP) -> Iterator[
         else:
             parts[0] = rest + parts[0]
         last = parts.pop()
-        if b"\r" not in chunk and len(chunk) + len(rest) <= cap:
+        if b"\r" not in chunk and max(map(len, parts), default=0) <= cap:
             lines += parts
         else:
             for line in parts:

@@ -21,8 +21,8 @@ from soc.store.fold import SUFFIX, add_folded
 
 __all__ = ["FRAME", "FileHit", "Matcher", "Totals", "match_file"]
 
-FRAME: Final = 5_000
-"""Records that are parsed and matched at once."""
+FRAME: Final = 16_384
+"""Records that are matched at once: each kind of event among them costs about 0.1 ms."""
 
 
 @dataclass(frozen=True, slots=True)

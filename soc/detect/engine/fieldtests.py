@@ -7,7 +7,6 @@ remembered by class, bounded.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from hashlib import blake2b
 from typing import Any, Final
 
 import ahocorasick_rs
@@ -21,7 +20,7 @@ from soc.detect.engine.values import fold, glob_parts, test_of
 __all__ = ["FieldTests", "Value"]
 
 _LONG: Final = 4_096
-"""Longer values are remembered by their digest."""
+"""Longer values are not remembered: telling them apart costs as much as testing them."""
 _UNWELCOME: Final = 200
 """Mean length of values from which a field is looked at last."""
 _ENTRY: Final = 160
@@ -116,21 +115,19 @@ class FieldTests:
 
     def class_of(self, value: Value) -> int:
         """The class of a present value, or of the values of a list taken together."""
-        if isinstance(value, str):
-            size = len(value)
-            key: Value | bytes = value if size <= _LONG else _digest(value)
-        else:
-            size = sum(map(len, value))
-            key = value if size <= _LONG else _digest(repr(value))
-        known = self.known.get(key)
+        size = len(value) if isinstance(value, str) else sum(map(len, value))
+        known = self.known.get(value)
+        if known is not None:
+            return known
+        self.asked += 1
+        self.length += size
+        if size > _LONG:
+            return self._class(self.true_atoms(value))
+        known = self._older.get(value)
         if known is None:
-            known = self._older.get(key)
-            if known is None:
-                known = self._class(self.true_atoms(value))
-            self.known[key] = known
-            self.value_weight += _ENTRY + min(size, _LONG)
-            self.asked += 1
-            self.length += size
+            known = self._class(self.true_atoms(value))
+        self.known[value] = known
+        self.value_weight += _ENTRY + size
         return known
 
     def true_atoms(self, value: Value) -> frozenset[int]:
@@ -254,6 +251,3 @@ class _Edges:
             if atoms:
                 found += atoms
 
-
-def _digest(text: str) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
