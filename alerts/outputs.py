@@ -34,7 +34,7 @@ def evidence_out(evidence: Evidence) -> dict[str, Any]:
     return {
         "event_id": evidence.event_id, "event_time": iso(evidence.event_time), "rule_version": evidence.rule_version,
         "atoms": [{"field": atom.field, "test": atom.test, "literal": atom.literal} for atom in evidence.atoms],
-        "event": event_out(evidence.event),
+        "event": event_out(evidence.event), "related": [event_out(event) for event in evidence.related],
     }
 
 

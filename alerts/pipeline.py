@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from alerts.model import Alert
 from alerts.stages.excepting import except_matches
 from alerts.stages.grouping import group
+from alerts.stages.withdrawing import withdraw
 from soc.detect.match import Match
 
 __all__ = ["STAGES", "AlertPipeline", "Delivery", "Stage"]
@@ -51,3 +52,7 @@ class AlertPipeline:
             if not delivery.matches and not delivery.alerts:
                 return
             stage(delivery)
+
+    def withdraw(self, connection: Connection, matches: Sequence[tuple[str, str]], now: int) -> None:
+        """Take matches back, by (rule id, event id). Alerts that somebody has touched keep them."""
+        withdraw(connection, matches, now)

@@ -15,6 +15,7 @@ from alerts import model
 from alerts.model import Alert, Disposition, State
 from alerts.tables import ALERTS, EVIDENCE, EXCEPTED, FORMER, HISTORY, MATCHES, alert_of, plain, row_of
 from soc.database import Database
+from soc.detect.correlation.rows import forget_import
 from soc.detect.match import Atom
 from soc.errors import InputRefused, NotFoundError, QueryError
 from soc.event import Event, Scope
@@ -62,13 +63,17 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One matched event in full, and why it matched. `event_time` in microseconds UTC."""
+    """One matched event in full, and why it matched. `event_time` in microseconds UTC.
+
+    Of a correlation it is the event that completed it; `related` are others of its window, a capped sample, oldest first.
+    """
 
     event_id: str
     event_time: int
     rule_version: str
     event: Event
     atoms: tuple[Atom, ...]
+    related: tuple[Event, ...] = ()
 
 
 class AlertStore:
@@ -129,7 +134,7 @@ class AlertStore:
             rows = connection.execute(query).all()
         return [
             Evidence(row.event_id, row.event_time, row.rule_version, orjson.loads(row.event),
-                     tuple(Atom(*atom) for atom in orjson.loads(row.atoms)))
+                     tuple(Atom(*atom) for atom in orjson.loads(row.atoms)), tuple(orjson.loads(row.related)))
             for row in rows
         ]
 
@@ -186,7 +191,7 @@ class AlertStore:
         )
 
     def delete_import(self, connection: Connection, import_id: str) -> int:
-        """Delete what an import raised, worked on or not, within the caller's transaction; returns how many alerts.
+        """Delete what an import raised or left with correlations, worked on or not, in the caller's transaction; returns how many alerts.
 
         Raises InputRefused without an id: that would be everything that no import raised.
         """
@@ -196,6 +201,7 @@ class AlertStore:
         for table in (MATCHES, EVIDENCE, HISTORY, FORMER):
             connection.execute(delete(table).where(table.c.alert.in_(numbers)))
         connection.execute(delete(EXCEPTED).where(EXCEPTED.c.import_id == import_id))
+        forget_import(connection, import_id)
         return connection.execute(delete(ALERTS).where(ALERTS.c.import_id == import_id)).rowcount
 
     def excepted(self, scope: Scope) -> Mapping[str, int]:

@@ -66,6 +66,7 @@ EVIDENCE = Table(
     Column("rule_version", Text, nullable=False),
     Column("event", Text, nullable=False),
     Column("atoms", Text, nullable=False),
+    Column("related", Text, nullable=False, server_default="[]"),
 )
 
 HISTORY = Table(

@@ -193,18 +193,21 @@ def _keep_store(role: Role) -> None:
 def run_detector(role: Role) -> None:
     """Cuts → alerts."""
     from alerts.pipeline import AlertPipeline
+    from soc.access.agencies import Ancestors
+    from soc.detect.correlation.correlator import Correlator
     from soc.detect.engine import CompiledRule, Engine
     from soc.detect.lists import kept_folders
     from soc.detect.loop import Detector, Matcher
     from soc.detect.pipelines import Pipelines
-    from soc.detect.rulestore import RuleStore, entity_of
+    from soc.detect.rulestore import RuleStore, entity_by_default, entity_of
     from soc.detect.watch import Watch, take_verdict
     from soc.errors import SocError
     from soc.ingest.imports import undone_among
     from soc.store.manifest import Manifest
 
-    state, _ = open_databases(role.data, role.config)
+    state, access = open_databases(role.data, role.config)
     lists, mappings = kept_folders(role.config, role.data)
+    rules = RuleStore(state, lists)
 
     def with_mappings(rules: Sequence[CompiledRule], previous: Matcher | None = None) -> Matcher:
         mapping, faults = Pipelines.load(mappings)
@@ -212,9 +215,11 @@ def run_detector(role: Role) -> None:
             _log.error("field mapping left out", extra={"file": error.path, "line": error.line, "reason": error.message})
         return Engine(rules, mapping=mapping)
 
+    sink = Correlator(AlertPipeline(), version=rules.version, load=rules.load, ancestor=Ancestors(access, time.monotonic),
+                      fallback=entity_by_default)
     detector = Detector(
-        data=role.data, manifest=Manifest.open(role.data), database=state, rules=RuleStore(state, lists), engine=with_mappings,
-        entity=entity_of, sink=AlertPipeline(), undone=undone_among, live_share=role.config.detector.live_share,
+        data=role.data, manifest=Manifest.open(role.data), database=state, rules=rules, engine=with_mappings,
+        entity=entity_of, sink=sink, undone=undone_among, live_share=role.config.detector.live_share,
         watch=Watch(role.data / "run", role.name), verdict=take_verdict(role.data / "run", role.name))
     fault = ""
     while not role.stopping.is_set():

@@ -158,6 +158,7 @@ def _evidence(number: int, match: Match) -> dict[str, Any]:
     return {
         "alert": number, "event_id": match.event_id, "event_time": match.event_time, "rule_version": plain(match.rule_version),
         "event": _json(match.event), "atoms": _json([[atom.field, atom.test, atom.literal] for atom in match.atoms]),
+        "related": _json(list(match.related)),
     }
 
 

@@ -5,7 +5,7 @@ An agency's place is kept as intervals; `AgencyTree` is the tree at one moment, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Column, Connection, Index, String, Table, and_, insert, or_, select, update
@@ -16,7 +16,7 @@ from soc.database import ACCESS, SERIAL, Database
 from soc.errors import DuplicateError, InputRefused, NotFoundError
 from soc.event import UNASSIGNED, Scope
 
-__all__ = ["Agency", "AgencyStore", "AgencyTree", "check_slug"]
+__all__ = ["Agency", "AgencyStore", "AgencyTree", "Ancestors", "check_slug"]
 
 AGENCIES = Table(
     "agencies", ACCESS,
@@ -36,6 +36,8 @@ AGENCY_PLACES = Table(
     Index("ix_agency_places_agency", "agency"),
 )
 
+_DAY = 86_400 * 1_000_000
+_TREES_FOR = 30.0
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 
@@ -179,6 +181,27 @@ class AgencyStore:
     def lowest_common_ancestor(self, agencies: Iterable[str], *, at: int) -> str:
         """The nearest agency that all of these belonged to at `at`; `unassigned` where there is none."""
         return self.tree(at).lowest_common_ancestor(agencies)
+
+
+class Ancestors:
+    """Lowest common ancestors, asked often: by the tree as it stands at the end of that day (UTC), read again every half minute."""
+
+    def __init__(self, database: Database, monotonic: Callable[[], float]) -> None:
+        self._store, self._monotonic = AgencyStore(database), monotonic
+        self._trees: dict[int, AgencyTree] = {}
+        self._read = 0.0
+
+    def __call__(self, agencies: Iterable[str], at: int) -> str:
+        """The nearest agency that all of these belong to, µs UTC; `unassigned` where there is none."""
+        found = set(agencies)
+        if len(found) == 1:
+            return found.pop()
+        if self._monotonic() - self._read > _TREES_FOR or len(self._trees) > 1000:
+            self._trees, self._read = {}, self._monotonic()
+        end = (at // _DAY + 1) * _DAY
+        if end not in self._trees:
+            self._trees[end] = self._store.tree(end)
+        return self._trees[end].lowest_common_ancestor(sorted(found))
 
 
 def check_slug(text: str) -> str:

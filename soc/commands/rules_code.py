@@ -39,9 +39,10 @@ def check(
 
     No server and no data folder needed.
     """
-    from soc.commands.rules_load import load_rules
+    from soc.commands.rules_load import load_rules, together
 
     loaded = load_rules(paths, lists)
+    loaded.faults += together(loaded)[1]
     rows = [{"path": error.path, "line": error.line, "reason": error.message, "remedy": error.remedy} for error in loaded.faults]
     if as_json:
         show(rows, [], as_json=True)
@@ -74,25 +75,28 @@ def match(
     The line counts from 1; of several files it is file:line. Hits come as they are found, from a pipe that goes on too.
     No server and no data folder needed. Exit codes: 0 it ran, 1 a hit under --fail-on-match, 2 it could not run.
     """
-    from soc.commands.rules_load import load_rules
+    from soc.commands.rules_load import load_rules, together
     from soc.commands.rules_match import Matcher
     from soc.detect.pipelines import Pipelines
 
     loaded = load_rules([rules], lists)
+    found, missing = together(loaded)
     mapping, faults = Pipelines.load(mappings) if mappings else (None, [])
     for error in [*loaded.faults, *faults]:
         say(f"refused {error.path}:{error.line}: {_reason(error)}")
+    for error in missing:
+        say(f"not run {error.path}:{error.line}: {_reason(error)}")
     quiet(as_json)
-    runnable = [rule.rule for rule in loaded.rules if rule.rule is not None]
-    if not runnable:
+    runnable = len(found.rules) + len(found.correlations)
+    if not found.rules:
         fail(f"{rules} holds no rule that can run", "`soc rules check` says why", CANNOT_RUN)
     gc.freeze()  # the rules stay: looking through them for garbage took a tenth of the time
-    matcher = Matcher(runnable, _now(), ignore_logsource=ignore_logsource, format=format, timezone=timezone, mapping=mapping)
+    matcher = Matcher(found, _now(), ignore_logsource=ignore_logsource, format=format, timezone=timezone, mapping=mapping)
     if format != "auto" and format not in matcher.parsers.by_name:
         fail(f"there is no parser {format!r}", f"auto, or one of: {', '.join(sorted(matcher.parsers.by_name))}", CANNOT_RUN)
     unread = _match_all(matcher, events, _Rows() if as_json else _Lines(several=len(events) > 1), bar=not as_json)
     totals = matcher.totals
-    say(f"{totals.hits} hits of {len(runnable)} rules in {totals.events} events; {totals.dead} records could not be parsed.")
+    say(f"{totals.hits} hits of {runnable} rules in {totals.events} events; {totals.dead} records could not be parsed.")
     for fault in [*(f"damaged: {fault}" for fault in totals.faults), *(f"error: {refused}" for refused in unread)]:
         typer.echo(inert(fault), err=True)
     if unread:
@@ -167,7 +171,7 @@ class _Rows:
 def _match_all(matcher: Matcher, names: Sequence[str], out: _Lines | _Rows, *, bar: bool) -> list[InputRefused]:
     """Write the hits of all files; returns why some could not be read (to their end): the others go on."""
     from soc.commands.eventfile import EventFile
-    from soc.commands.rules_match import match_file
+    from soc.commands.rules_match import last_hits, match_file
 
     unread: list[InputRefused] = []
     with _Bar(names, on=bar) as progress, out:
@@ -182,6 +186,7 @@ def _match_all(matcher: Matcher, names: Sequence[str], out: _Lines | _Rows, *, b
                     progress.ended(file.size)
             except InputRefused as refused:
                 unread.append(refused)
+        out.write(last_hits(matcher))
     return unread
 
 

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from soc.detect.assembly import Member, RuleSet, assemble
 from soc.detect.lists import read_lists
 from soc.detect.packs import read_pack
 from soc.detect.rules import FoundRule, read_rules
 from soc.errors import InputRefused, RuleError
 
-__all__ = ["Loaded", "load_rules"]
+__all__ = ["Loaded", "load_rules", "together"]
 
 
 @dataclass(slots=True)
@@ -53,3 +54,11 @@ def load_rules(paths: Sequence[Path], lists: Path | None = None) -> Loaded:
                     seen[rule.rule_id] = shown
                     loaded.rules.append(rule)
     return loaded
+
+
+def together(loaded: Loaded) -> tuple[RuleSet, list[RuleError]]:
+    """These rules as one rule set, and what correlations and filters among them miss, with file and line."""
+    found = assemble(Member(one.rule_id, one.name, one.kind, "", one.path, one.rule is not None, one.rule) for one in loaded.rules)
+    places = {one.rule_id: one for one in loaded.rules}
+    return found, [RuleError(reason, path=places[rule_id].path, line=places[rule_id].line)
+                   for rule_id, reasons in found.faults.items() for reason in reasons]

@@ -9,17 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from soc.commands.eventfile import STDIN, EventFile
+from soc.detect.assembly import RuleSet
 from soc.detect.compiled import CompiledRule
+from soc.detect.correlation.memory import MemoryCorrelations
 from soc.detect.engine import Engine, Hit
 from soc.detect.engine.flat import FlatMatcher
-from soc.detect.match import Atom
+from soc.detect.match import Atom, Match
 from soc.detect.pipelines import Pipelines
-from soc.event import Event, FrameContext
+from soc.event import Event, FrameContext, Lane, Origin, Position
+from soc.normalise.parser import ParsedEvent
 from soc.normalise.records import Parsers
 from soc.store.columns import batch_of
 from soc.store.fold import SUFFIX, add_folded
 
-__all__ = ["FRAME", "FileHit", "Matcher", "Totals", "match_file"]
+__all__ = ["FRAME", "FileHit", "Matcher", "Totals", "as_match", "last_hits", "match_file"]
 
 FRAME: Final = 16_384
 """Records that are matched at once: each kind of event among them costs about 0.1 ms."""
@@ -27,12 +30,16 @@ FRAME: Final = 16_384
 
 @dataclass(frozen=True, slots=True)
 class FileHit:
-    """Rule × event of a file: the event's line from 1 (its place, in a file that has no lines), and what spoke for it."""
+    """Rule × event of a file: the event's line from 1 (its place, in a file that has no lines), and what spoke for it.
+
+    Of a correlation, the line of the event that completed it, and (`related`, a capped sample) of others in its window.
+    """
 
     rule: CompiledRule
     file: str
     line: int
     atoms: tuple[Atom, ...]
+    related: tuple[int, ...] = ()
 
     def fields(self) -> list[str]:
         """The fields that matched, each once; text found anywhere is "(keyword)"."""
@@ -42,7 +49,7 @@ class FileHit:
         """As JSON says it."""
         return {
             "rule_id": self.rule.rule_id, "title": self.rule.title, "level": self.rule.level, "file": self.file, "line": self.line,
-            "fields": self.fields(),
+            "fields": self.fields(), **({"related": list(self.related)} if self.related else {}),
             "atoms": [{"field": atom.field, "test": atom.test, "literal": atom.literal} for atom in self.atoms]}
 
 
@@ -61,17 +68,20 @@ class Totals:
 class Matcher:
     """What the files of one run share: the rules in an engine that stays warm, the parsers, the totals."""
 
-    def __init__(self, rules: Sequence[CompiledRule], now: int, *, ignore_logsource: bool = False, format: str = "auto",
+    def __init__(self, rules: RuleSet, now: int, *, ignore_logsource: bool = False, format: str = "auto",
                  timezone: str = "Asia/Ho_Chi_Minh", mapping: Pipelines | None = None) -> None:
         """`now` in µs; `format` names the parser, "auto" lets each record choose; `timezone` of times without one."""
-        self.engine = Engine(rules, ignore_logsource=ignore_logsource, mapping=mapping)
-        self.rules = {rule.rule_id: rule for rule in rules}
+        self.engine = Engine(rules.rules, ignore_logsource=ignore_logsource, mapping=mapping)
+        self.rules = {rule.rule_id: rule for rule in (*rules.rules, *(one.rule for one in rules.correlations))}
+        self.silent = rules.silent
+        self.correlations = MemoryCorrelations(rules) if rules.correlations else None
+        self.stream = all(one.spec.grows for one in rules.correlations)
         self.parsers = Parsers()
-        self.folded = mapping is not None or any(SUFFIX.encode() in rule.detection for rule in rules)
+        self.folded = mapping is not None or any(SUFFIX.encode() in rule.detection for rule in rules.rules)
         """Whether any rule may ask a folded copy: else none is made."""
         self.now, self.format, self.timezone = now, format, timezone
         self.totals = Totals()
-        self._flat = None if ignore_logsource or self.folded else FlatMatcher(self.engine)
+        self._flat = None if ignore_logsource or self.folded or self.correlations else FlatMatcher(self.engine)
 
     def hits(self, context: FrameContext, records: Sequence[bytes]) -> list[Hit]:
         """The hits in a frame's records (`row` is a record's place), by record, then in the order of the rules."""
@@ -83,22 +93,27 @@ class Matcher:
             self.totals.dead += flat.dead
             self.totals.events += len(records) - len(places) - flat.dead
         if places:
-            events = self._events(context, [records[place] for place in places])
-            sound = [(place, event) for place, event in zip(places, events, strict=True) if event is not None]
-            self.totals.events += len(sound)
-            self.totals.dead += len(events) - len(sound)
-            if sound:
-                hits = self.engine.match(batch_of([event for _, event in sound]))
-                found += [Hit(hit.rule_id, sound[hit.row][0], hit.atoms) for hit in hits]
+            events = self.parsed(context, [records[place] for place in places])
+            if events:
+                hits = self.engine.match(batch_of([one.event for one in events]))
+                found += [Hit(hit.rule_id, places[events[hit.row].index], hit.atoms) for hit in hits]
         found.sort(key=lambda hit: (hit.row, self.engine.order_of(hit.rule_id)))
         return found
+
+    def parsed(self, context: FrameContext, records: Sequence[bytes]) -> Sequence[ParsedEvent]:
+        """The events of records, counted."""
+        found = self.parsers.parse_frame(context, records)
+        self.totals.events += len(found.events)
+        self.totals.dead += len(found.dead)
+        if self.folded:
+            for one in found.events:
+                add_folded(one.event)
+        return found.events
 
     def _events(self, context: FrameContext, records: list[bytes]) -> list[Event | None]:
         """The event of each record, None where no parser takes it."""
         events: list[Event | None] = [None] * len(records)
         for one in self.parsers.parse_frame(context, records).events:
-            if self.folded:
-                add_folded(one.event)
             events[one.index] = one.event
         return events
 
@@ -114,8 +129,60 @@ def match_file(matcher: Matcher, file: EventFile) -> Iterator[list[FileHit]]:
         context = FrameContext(
             source="match", stream="match", first=0, count=len(block), read_at=matcher.now, ingested=matcher.now,
             format=matcher.format, timezone=matcher.timezone, path=path, file_time=file.file_time)
-        found = matcher.hits(context, [raw for _, raw in block])
-        totals.hits += len(found)
-        yield [FileHit(matcher.rules[hit.rule_id], file.path, block[hit.row][0], hit.atoms) for hit in found]
+        records = [raw for _, raw in block]
+        if matcher.correlations is None:
+            hits = [FileHit(matcher.rules[hit.rule_id], file.path, block[hit.row][0], hit.atoms)
+                    for hit in matcher.hits(context, records) if hit.rule_id not in matcher.silent]
+        else:
+            hits = _correlated(matcher, file, block, matcher.parsed(context, records))
+        totals.hits += len(hits)
+        yield hits
     totals.dead += file.tally.bad
     totals.faults += [f"{file.path}: {fault}" for fault in file.tally.faults]
+
+
+def last_hits(matcher: Matcher) -> list[FileHit]:
+    """The hits of correlations that later events could still have undone, once all files are read."""
+    if matcher.correlations is None or matcher.stream:
+        return []
+    found = [_of_correlation(matcher, match) for match in matcher.correlations.matches.values()]
+    matcher.totals.hits += len(found)
+    return sorted(found, key=lambda hit: (hit.file, hit.line, hit.rule.rule_id))
+
+
+def as_match(rule: CompiledRule, event: Event, line: int, place: str, atoms: Sequence[Atom], now: int) -> Match:
+    """A hit as correlations take it: `place` becomes the event's id; an event without a time happened `now` (µs UTC)."""
+    event = event | {"event.id": place}
+    time = event.get("@timestamp")
+    return Match(
+        rule_id=rule.rule_id, rule_version=rule.version, title=rule.title, level=rule.level, tags=rule.tags, event_id=place,
+        event_time=time if isinstance(time, int) else now, event=event, position=Position(Lane.BULK, line), agency="",
+        origin=Origin.IMPORT, import_id="", entity="", entity_kind="host", atoms=tuple(atoms))
+
+
+def _correlated(matcher: Matcher, file: EventFile, block: Sequence[tuple[int, bytes]], events: Sequence[ParsedEvent]) -> list[FileHit]:
+    """The hits of events, and of the correlations that they complete."""
+    assert matcher.correlations is not None
+    found = matcher.engine.match(batch_of([one.event for one in events])) if events else []
+    hits = [FileHit(matcher.rules[hit.rule_id], file.path, block[events[hit.row].index][0], hit.atoms)
+            for hit in found if hit.rule_id not in matcher.silent]
+    made = matcher.correlations.observe([_base(matcher, file, block, events, hit) for hit in found], matcher.now)
+    return hits + [_of_correlation(matcher, match) for match in made if matcher.stream]
+
+
+def _base(matcher: Matcher, file: EventFile, block: Sequence[tuple[int, bytes]], events: Sequence[ParsedEvent], hit: Hit) -> Match:
+    """A hit as correlations take it; its event's id is the place in the file."""
+    parsed = events[hit.row]
+    line = block[parsed.index][0]
+    return as_match(matcher.rules[hit.rule_id], parsed.event, line, f"{line}.{parsed.sub} {file.path}", hit.atoms, matcher.now)
+
+
+def _of_correlation(matcher: Matcher, match: Match) -> FileHit:
+    lines = [_place(event) for event in match.related]
+    line, name = _place(match.event)
+    return FileHit(matcher.rules[match.rule_id], name, line, match.atoms, tuple(at for at, of in lines if of == name))
+
+
+def _place(event: Event) -> tuple[int, str]:
+    where, _, name = str(event["event.id"]).partition(" ")
+    return int(where.partition(".")[0]), name

@@ -26,7 +26,8 @@ class Match:
     """Rule × event. Carries the full event, so no later stage needs the store.
 
     `event_time` is microseconds since 1970 UTC; `entity_kind` is "host", "user" or "address". `late` is 0, or, for a
-    position that the rule had to catch up on, the microseconds from receiving the event to judging it.
+    position that the rule had to catch up on, the microseconds from receiving the event to judging it. Of a correlation,
+    `event` is the one that completed it and `related` a capped sample of the others in its window, oldest first.
     """
 
     rule_id: str
@@ -46,12 +47,16 @@ class Match:
     atoms: tuple[Atom, ...] = ()
     excepted_by: str = ""
     late: int = 0
+    related: tuple[Event, ...] = ()
 
 
 class MatchSink(Protocol):
     """Takes matches inside the caller's open write transaction, so that alerts and cursor commit as one.
 
-    Delivering a match again (same rule and event id) changes nothing.
+    Delivering a match again (same rule and event id) changes nothing. `withdraw` takes matches of correlations back, by (rule id,
+    event id), that later events have undone; an alert that somebody has touched keeps them.
     """
 
     def deliver(self, connection: Connection, matches: Sequence[Match], now: int) -> None: ...
+
+    def withdraw(self, connection: Connection, matches: Sequence[tuple[str, str]], now: int) -> None: ...

@@ -21,7 +21,9 @@ from soc.detect.lists import Lists
 from soc.detect.yamltext import Document, read_documents
 from soc.errors import RuleError
 
-__all__ = ["LEVELS", "MAX_ATOMS", "FoundRule", "NotARule", "compile_document", "compile_text", "read_rules"]
+__all__ = [
+    "LEVELS", "MAX_ATOMS", "FoundRule", "NotARule", "build_detection", "compile_document", "compile_text", "entity_field", "found_rule",
+    "read_rules"]
 
 MAX_ATOMS: Final = 20_000
 """Tests of one rule, after modifiers such as windash and base64offset have multiplied them."""
@@ -41,7 +43,8 @@ class NotARule(Exception):
 class FoundRule:
     """A rule read from a file: what lists show, its source, and its compiled form.
 
-    `rule` is None where the rule is accepted but cannot run yet; `off` then says why ("placeholder").
+    `rule` is None where the rule is accepted but cannot run yet; `off` then says why ("placeholder"). `kind` is rule, correlation or
+    filter (then `rule.detection` holds that packed); `name` is what other documents may refer to it by.
     """
 
     rule_id: str
@@ -57,6 +60,8 @@ class FoundRule:
     source: str
     rule: CompiledRule | None
     off: str = ""
+    kind: str = "rule"
+    name: str = ""
 
 
 @dataclass(slots=True)
@@ -101,12 +106,12 @@ def read_rules(path: str, data: bytes, lists: Lists = MappingProxyType({})) -> t
                              "write each rule out in full")
             return [], [_placed(obsolete, path, document.line)], []
     for number, document in enumerate(documents):
-        wrong = rule_faults(document) if _is_detection(document.value) else []
+        wrong = rule_faults(document) if _is_detection(document.value) else _meta_faults(document)
         if wrong:
             faults += [_placed(error, path, document.line) for error in wrong]
             continue
         try:
-            found.append(compile_document(path, document, _source(data, documents, number)))
+            found.append(compile_document(path, document, _source(data, documents, number), number))
         except NotARule as reason:
             skipped.append(str(reason))
         except RuleError as error:
@@ -119,7 +124,7 @@ def compile_text(text: str, path: str = "rule.yml", lists: Lists = MappingProxyT
     found, faults, skipped = read_rules(path, text.encode(), lists)
     if faults:
         raise faults[0]
-    if len(found) != 1 or found[0].rule is None:
+    if len(found) != 1 or found[0].rule is None or found[0].kind != "rule":
         raise RuleError(f"not exactly one rule that can run: {skipped or [one.off for one in found]}", path=path)
     return found[0].rule
 
@@ -129,19 +134,30 @@ def _is_detection(value: Any) -> bool:
         "detection" in value or {"title", "logsource"} <= value.keys())
 
 
-def compile_document(path: str, document: Document, source: str) -> FoundRule:
-    """Compile a document that the lint finds nothing wrong with. Raises NotARule, or RuleError with the line where it is known."""
+def _meta_faults(document: Document) -> list[RuleError]:
+    if not isinstance(document.value, dict) or not _OTHER_KINDS & document.value.keys():
+        return []
+    from soc.detect.metarules import meta_faults
+
+    return meta_faults(document)
+
+
+def compile_document(path: str, document: Document, source: str, number: int = 0) -> FoundRule:
+    """Compile a document, the `number`th of its file, that the lint finds nothing wrong with.
+
+    Raises NotARule, or RuleError with the line where it is known.
+    """
     value = document.value
     if not isinstance(value, dict) or not (_KINDS & value.keys() or {"title", "logsource"} <= value.keys()):
         raise NotARule("YAML, but not a Sigma rule")
-    if "correlation" in value:
-        raise place(document, ("correlation",), "correlations are not evaluated yet")
-    if "filter" in value:
-        raise place(document, ("filter",), "filters are not evaluated yet")
-    return _compile(path, document, source)
+    if _OTHER_KINDS & value.keys():
+        from soc.detect.metarules import compile_correlation, compile_filter
+
+        return (compile_correlation if "correlation" in value else compile_filter)(path, document, source, number)
+    return _compile(path, document, source, number)
 
 
-def _compile(path: str, document: Document, source: str) -> FoundRule:
+def _compile(path: str, document: Document, source: str, number: int) -> FoundRule:
     from sigma.exceptions import SigmaError
     from sigma.rule import SigmaRule
 
@@ -154,23 +170,25 @@ def _compile(path: str, document: Document, source: str) -> FoundRule:
         raise RuleError(_one_line(error), line=_line_of(document, str(error))) from None
     except Exception as error:  # noqa: BLE001 - pySigma is not ours: whatever it throws refuses this rule and no other
         raise RuleError(f"{type(error).__name__}: {_one_line(error)}", line=_line_of(document, str(error))) from None
-    logsource = LogSource(*((str(part or "").strip().lower()) for part in (
-        parsed.logsource.product, parsed.logsource.category, parsed.logsource.service)))
-    rule_id = str(parsed.id) if parsed.id else str(uuid.uuid5(_NAMESPACE, path))
+    detection, off = build_detection(parsed.detection, document, "detection")
+    packed = None if detection is None else detection.pack()
+    return found_rule("rule", path, document, source, number, parsed, packed, entity_field(document), off)
+
+
+def found_rule(kind: str, path: str, document: Document, source: str, number: int, parsed: Any, packed: bytes | None, entity: str,
+               off: str = "") -> FoundRule:
+    """What pySigma read (`parsed`) and we compiled (`packed`, None with `off` saying why) as a rule of our own."""
+    asked = getattr(parsed, "logsource", None)
+    logsource = LogSource(*(str(getattr(asked, part, None) or "").strip().lower() for part in ("product", "category", "service")))
+    rule_id = str(parsed.id) if parsed.id else str(uuid.uuid5(_NAMESPACE, f"{path}#{number}" if number else path))
     title = str(parsed.title or rule_id)[:256]
     level = parsed.level.name.lower() if parsed.level else "medium"
     tags = tuple(str(tag) for tag in parsed.tags)
-    off, rule, detection = "", None, None
-    try:
-        detection = _detection(parsed, document)
-    except _Placeholder as names:
-        off = f"{PLACEHOLDER} {names}"
     version = _version(source, document)
-    if detection is not None:
-        rule = CompiledRule(rule_id, version, title, level, tags, logsource, detection.pack(), _entity(document))
+    rule = None if packed is None else CompiledRule(rule_id, version, title, level, tags, logsource, packed, entity)
     return FoundRule(
         rule_id, version, title, level, parsed.status.name.lower() if parsed.status else "", tags, logsource,
-        str(parsed.author or "")[:256], path, document.line, source, rule, off)
+        str(parsed.author or "")[:256], path, document.line, source, rule, off, kind, str(parsed.name or "")[:256])
 
 
 def _version(source: str, document: Document) -> str:
@@ -181,11 +199,8 @@ def _version(source: str, document: Document) -> str:
     return digest.hexdigest()[:32]
 
 
-class _Placeholder(Exception):
-    """Values hold %name% with `expand`: they need lists nobody has given."""
-
-
-def _entity(document: Document) -> str:
+def entity_field(document: Document) -> str:
+    """The field that a rule's alerts are kept by, as it asks itself; "" if it does not. Raises RuleError."""
     custom = document.value.get("custom")
     found = document.value.get("soc_entity") or (custom.get("soc_entity") if isinstance(custom, dict) else None)
     if found is None:
@@ -198,24 +213,25 @@ def _entity(document: Document) -> str:
 # ---- pySigma's objects -> our tree
 
 
-def _detection(parsed: Any, document: Document) -> Detection:
+def build_detection(parsed: Any, document: Document, section: str) -> tuple[Detection | None, str]:
+    """pySigma's detections and condition as ours; None and why, if a placeholder is not filled. Raises RuleError with the line."""
     build = _Build(document)
     trees: dict[str, Any] = {}
-    for name, selection in parsed.detection.detections.items():
+    for name, selection in parsed.detections.items():
         try:
             trees[name] = _selection(selection, build)
         except RuleError as error:
-            error.line = error.line or document.lines.get(("detection", name), 0)
+            error.line = error.line or document.lines.get((section, name), 0)
             raise
     try:
-        conditions = [parse_condition(text, list(trees)) for text in parsed.detection.condition]
+        conditions = [parse_condition(text, list(trees)) for text in parsed.condition]
         tree = _whole([_substitute(one, trees, build) for one in conditions], "|")
     except RuleError as error:
-        error.line = error.line or document.lines.get(("detection", "condition"), 0)
+        error.line = error.line or document.lines.get((section, "condition"), 0)
         raise
     if build.missing:
-        raise _Placeholder(", ".join(f"%{name}%" for name in build.missing))
-    return Detection(build.atoms, tree)
+        return None, f"{PLACEHOLDER} " + ", ".join(f"%{name}%" for name in build.missing)
+    return Detection(build.atoms, tree), ""
 
 
 def _substitute(tree: Tree, trees: dict[str, Any], build: _Build) -> Any:

@@ -4,86 +4,40 @@ The detector reads `enabled()` when `version()` changes; nothing here needs pySi
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Boolean,
-    Column,
-    Connection,
-    Integer,
-    LargeBinary,
-    String,
-    Table,
-    Text,
-    case,
-    delete,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, case, delete, func, insert, or_, select, update
 
-from soc.database import STATE, Database
+from soc.database import Database
+from soc.detect.assembly import Member, RuleSet, assemble
 from soc.detect.compiled import FORMAT, CompiledRule, LogSource
 from soc.detect.lists import read_lists
 from soc.detect.packs import PackFile, read_pack
 from soc.detect.readiness import why_not
 from soc.detect.refill import refill, waits_for
 from soc.detect.rulesets import note_set, version_now
+from soc.detect.ruletables import REFUSALS, RULES
 from soc.errors import NotFoundError, RuleError
 from soc.event import Event
 
-__all__ = ["OFF_BY_IMPORT", "OFF_BY_PERSON", "PackReport", "Refusal", "RuleRow", "RuleStore", "entity_of"]
+__all__ = ["OFF_BY_IMPORT", "OFF_BY_PERSON", "PackReport", "Refusal", "RuleRow", "RuleStore", "entity_by_default", "entity_of"]
 
 OFF_BY_PERSON: Final = "switched off"
 OFF_BY_IMPORT: Final = "imported with --off"
-
-RULES = Table(
-    "rules", STATE,
-    Column("rule_id", String(64), primary_key=True),
-    Column("pack", String(128), nullable=False),
-    Column("path", Text, nullable=False),
-    Column("line", Integer, nullable=False),
-    Column("version", String(64), nullable=False),
-    Column("title", String(256), nullable=False),
-    Column("level", String(16), nullable=False),
-    Column("status", String(16), nullable=False),
-    Column("author", String(256), nullable=False),
-    Column("product", String(128), nullable=False),
-    Column("category", String(128), nullable=False),
-    Column("service", String(128), nullable=False),
-    Column("tags", JSON, nullable=False),
-    Column("entity", String(128), nullable=False),
-    Column("source", Text, nullable=False),
-    Column("format", Integer, nullable=False),
-    Column("compiled", LargeBinary),
-    Column("enabled", Boolean, nullable=False),
-    Column("reason_off", String(256), nullable=False),
-    Column("imported", BigInteger, nullable=False),
-)
-REFUSALS = Table(
-    "rule_refusals", STATE,
-    Column("pack", String(128), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("path", Text, nullable=False),
-    Column("line", Integer, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("at", BigInteger, nullable=False),
-)
 
 _LEVEL_ORDER: Final = {"critical": 0, "high": 1, "medium": 2, "low": 3, "informational": 4}
 
 
 @dataclass(frozen=True, slots=True)
 class RuleRow:
-    """A rule as lists show it; `why_not` says why it cannot fire here ("" if it can); `imported` is µs UTC."""
+    """A rule, correlation or filter (`kind`) as lists show it; `why_not` says why it cannot fire here ("" if it can).
+
+    `imported` is µs UTC.
+    """
 
     rule_id: str
     pack: str
@@ -102,6 +56,8 @@ class RuleRow:
     enabled: bool
     reason_off: str
     imported: int
+    kind: str
+    name: str
     why_not: str
 
     @property
@@ -142,6 +98,8 @@ class PackReport:
     filled: int = 0
     cannot_fire: int = 0
     refused: list[RuleError] = field(default_factory=list)
+    waiting: list[RuleError] = field(default_factory=list)
+    """Correlations and filters of this pack that speak of rules that are not loaded, or otherwise do not run yet."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -182,6 +140,9 @@ class RuleStore:
             self._store(connection, report, found, pack.whole or bool(name), off, now)
             report.filled = refill(connection, RULES, lists)
             report.version = _renew(connection, now)
+        missing = self.load().faults
+        report.waiting = [
+            RuleError(reason, path=rule.path, line=rule.line) for rule in found.values() for reason in missing.get(rule.rule_id, ())]
         return report
 
     @staticmethod
@@ -226,7 +187,7 @@ class RuleStore:
         report.enabled = sum(row["enabled"] for row in rows)
         report.off = len(rows) - report.enabled
         report.placeholders = sum(bool(rule.off) for rule in found.values())
-        report.cannot_fire = sum(bool(why_not(rule.logsource)) for rule in found.values())
+        report.cannot_fire = sum(rule.kind == "rule" and bool(why_not(rule.logsource)) for rule in found.values())
         self._write(c, report, rows, gone, whole, now)
 
     @staticmethod
@@ -256,7 +217,9 @@ class RuleStore:
         for condition in _conditions(enabled, level, product, pack, text):
             query = query.where(condition)
         with self._database.read() as c:
-            return [_shown(row) for row in c.execute(query).all()]
+            rows = c.execute(query).all()
+        faults = self.load().faults if any(row.kind != "rule" for row in rows) else {}
+        return [_shown(row, faults) for row in rows]
 
     def count(self, *, enabled: bool | None = None, level: str = "", product: str = "", pack: str = "", text: str = "") -> int:
         """How many rules `list` would find without a limit."""
@@ -281,7 +244,7 @@ class RuleStore:
             row = c.execute(select(*_SHOWN, RULES.c.source).where(RULES.c.rule_id == rule_id)).first()
         if row is None:
             raise NotFoundError(f"there is no rule {rule_id}", remedy="`soc rules list` shows them")
-        return _shown(row[:-1]), row[-1]
+        return _shown(row[:-1], {} if row.kind == "rule" else self.load().faults), row.source
 
     def enable(self, ids: Sequence[str], now: int) -> int:
         """Switch rules on; returns how many were off. Raises NotFoundError, RuleError (placeholder); all or none.
@@ -311,23 +274,39 @@ class RuleStore:
             return changed
 
     def enabled(self) -> Sequence[CompiledRule]:
-        """Every rule that is on, compiled, by id. Rules compiled by an older version are compiled anew from their source."""
-        columns = (RULES.c.rule_id, RULES.c.version, RULES.c.title, RULES.c.level, RULES.c.tags, RULES.c.product,
-                   RULES.c.category, RULES.c.service, RULES.c.compiled, RULES.c.entity, RULES.c.format)
-        query = select(*columns).where(RULES.c.enabled, RULES.c.compiled.is_not(None)).order_by(RULES.c.rule_id)
+        """Every rule that is on, compiled, with the filters that are on, by id."""
+        return self.load().rules
+
+    def load(self) -> RuleSet:
+        """The rule set as it runs: rules, filters, correlations, every reference resolved."""
+        return assemble(self.members())
+
+    def members(self) -> Sequence[Member]:
+        """All that is loaded, by id. What an older version compiled is compiled anew from its source."""
+        columns = (RULES.c.rule_id, RULES.c.version, RULES.c.title, RULES.c.level, RULES.c.tags, RULES.c.product, RULES.c.category,
+                   RULES.c.service, RULES.c.compiled, RULES.c.entity, RULES.c.format, RULES.c.kind, RULES.c.name, RULES.c.pack,
+                   RULES.c.path, RULES.c.enabled)
         with self._database.read() as c:
-            rows = c.execute(query).all()
-        return [self._compiled(row) for row in rows]
+            rows = c.execute(select(*columns).order_by(RULES.c.rule_id)).all()
+        return [Member(row.rule_id, row.name, row.kind, row.pack, row.path, bool(row.enabled),
+                       self._compiled(row) if row.compiled is not None else None) for row in rows]
 
     def _compiled(self, row: Any) -> CompiledRule:
         if row.format != FORMAT:
-            from soc.detect.rules import compile_text
+            from soc.detect.rules import read_rules
 
-            anew = compile_text(self.show(row.rule_id)[1], lists=read_lists(self._lists)[0])
-            return CompiledRule(
-                row.rule_id, row.version, anew.title, anew.level, anew.tags, anew.logsource, anew.detection, anew.entity)
+            anew = next((one.rule for one in read_rules(row.path, self._source(row.rule_id), read_lists(self._lists)[0])[0]
+                         if one.rule is not None), None)
+            if anew is not None:
+                return CompiledRule(
+                    row.rule_id, row.version, anew.title, anew.level, anew.tags, anew.logsource, anew.detection, anew.entity)
         return CompiledRule(row.rule_id, row.version, row.title, row.level, tuple(row.tags),
                             LogSource(row.product, row.category, row.service), row.compiled, row.entity)
+
+    def _source(self, rule_id: str) -> bytes:
+        with self._database.read() as c:
+            text: str = c.execute(select(RULES.c.source).where(RULES.c.rule_id == rule_id)).scalar_one()
+        return text.encode("utf-8", "surrogatepass")
 
     def known(self, ids: Sequence[str], *, enabled: bool = False) -> set[str]:
         """Which of these rules there are, on or off; with `enabled` only those that are on."""
@@ -344,11 +323,16 @@ class RuleStore:
 
 def entity_of(rule: CompiledRule, event: Event) -> tuple[str, str]:
     """(value, kind) that alerts of this match are kept by: the rule's own field, else host, source address, user."""
-    for name in (rule.entity, "host.name", "source.ip", "user.name"):
+    return entity_by_default(event, rule.entity)
+
+
+def entity_by_default(event: Event, first: str = "") -> tuple[str, str]:
+    """(value, kind) of the field `first` if the event has it, else of its host, source address or user."""
+    for name in (first, "host.name", "source.ip", "user.name"):
         value = event.get(name) if name else None
-        first = value[0] if isinstance(value, list) and value else value
-        if first is not None and first != [] and str(first):
-            return str(first)[:256], _kind(name)
+        one = value[0] if isinstance(value, list) and value else value
+        if one is not None and one != [] and str(one):
+            return str(one)[:256], _kind(name)
     return "unknown", "host"
 
 
@@ -360,14 +344,14 @@ def _kind(name: str) -> str:
 
 _SHOWN: Final = tuple(RULES.c[name] for name in (
     "rule_id", "pack", "path", "line", "version", "title", "level", "status", "author", "product", "category", "service", "tags",
-    "entity", "enabled", "reason_off", "imported"))
+    "entity", "enabled", "reason_off", "imported", "kind", "name"))
 
 
-def _shown(row: Any) -> RuleRow:
+def _shown(row: Sequence[Any], faults: Mapping[str, Sequence[str]]) -> RuleRow:
     values = list(row)
     values[12] = tuple(values[12])
     values[14] = bool(values[14])
-    values.append(why_not(LogSource(*values[9:12])))
+    values.append(why_not(LogSource(*values[9:12])) if values[17] == "rule" else "; ".join(faults.get(values[0], ()))[:1000])
     return RuleRow(*values)
 
 
@@ -385,7 +369,8 @@ def _conditions(enabled: bool | None, level: str, product: str, pack: str, text:
 def _row(rule: Any, pack: str, reason_off: str, now: int) -> dict[str, Any]:
     source = rule.logsource
     return {
-        "rule_id": rule.rule_id, "pack": pack[:128], "path": rule.path[:1024], "line": rule.line, "version": rule.version,
+        "rule_id": rule.rule_id, "kind": rule.kind, "name": rule.name,
+        "pack": pack[:128], "path": rule.path[:1024], "line": rule.line, "version": rule.version,
         "title": rule.title, "level": rule.level, "status": rule.status, "author": rule.author, "product": source.product[:128],
         "category": source.category[:128], "service": source.service[:128], "tags": list(rule.tags)[:200],
         "entity": rule.rule.entity if rule.rule else "", "source": rule.source, "format": FORMAT,

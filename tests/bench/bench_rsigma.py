@@ -25,6 +25,7 @@ import orjson
 
 from soc.commands.eventfile import EventFile
 from soc.commands.rules_match import Matcher, match_file
+from soc.detect.assembly import RuleSet
 from soc.detect.compiled import CompiledRule
 from soc.detect.rules import read_rules
 from soc.event import FrameContext
@@ -112,7 +113,7 @@ def run_ours(rules: list[CompiledRule], events: Path, count: int, name: str, the
     """Cold (nothing remembered, the rules only compiled) and warm (the same events again)."""
     gc.collect()
     gc.freeze()
-    matcher = Matcher(rules, 1)
+    matcher = Matcher(RuleSet(rules), 1)
     for state in ("cold", "warm"):
         began, hits = time.process_time(), 0
         with EventFile(str(events)) as file:
@@ -129,7 +130,7 @@ def columns(rules: list[CompiledRule], lines: list[bytes]) -> None:
     context = FrameContext(source="bench", stream="bench", first=0, count=1, read_at=1, ingested=1)
     parsers = Parsers()
     batches = [batch_of([one.event for one in parsers.parse_frame(context, lines[at : at + 5_000]).events]) for at in range(0, len(lines), 5_000)]
-    engine = Matcher(rules, 1).engine
+    engine = Matcher(RuleSet(rules), 1).engine
     for state in ("cold", "warm"):
         began = time.process_time()
         hits = sum(len(engine.match(batch)) for batch in batches)

@@ -8,7 +8,8 @@ import pytest
 from soc.database import STATE, Database, sqlite_url
 from soc.detect.compiled import FORMAT, CompiledRule, LogSource
 from soc.detect.engine import Engine
-from soc.detect.rulestore import RULES, RuleStore, entity_of
+from soc.detect.rulestore import RuleStore, entity_of
+from soc.detect.ruletables import RULES
 from soc.errors import InputRefused, NotFoundError, RuleError
 from soc.store.columns import batch_of
 
