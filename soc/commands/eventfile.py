@@ -13,7 +13,6 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from itertools import islice
 from types import TracebackType
 from typing import BinaryIO, Final, cast
 
@@ -88,16 +87,20 @@ class EventFile(AbstractContextManager["EventFile"]):
     def _lines(self, stream: BinaryIO, most: int) -> Iterator[list[Numbered]]:
         waiting: list[Numbered] = []
         number = 0
-        for lines in every_line(stream, self.tally):
-            numbered = enumerate(lines, start=number + 1)
-            waiting += ((at, line) for at, line in numbered if line) if b"" in lines else numbered
-            number += len(lines)
-            while len(waiting) >= most:
-                yield waiting[:most]
-                del waiting[:most]
-            if waiting and not self.size and self._dry():
-                yield waiting
-                waiting = []
+        try:
+            for lines in every_line(stream, self.tally):
+                numbered = enumerate(lines, start=number + 1)
+                waiting += ((at, line) for at, line in numbered if line) if b"" in lines else numbered
+                number += len(lines)
+                while len(waiting) >= most:
+                    yield waiting[:most]
+                    del waiting[:most]
+                if waiting and not self.size and self._dry():
+                    yield waiting
+                    waiting = []
+        except (Broken, OSError):
+            yield from [waiting] if waiting else []  # what came before the damage
+            raise
         if waiting:
             yield waiting
 
@@ -107,8 +110,17 @@ class EventFile(AbstractContextManager["EventFile"]):
 
 
 def _grouped(records: Iterator[bytes], most: int) -> Iterator[list[Numbered]]:
-    numbered = enumerate(records, start=1)
-    while block := list(islice(numbered, most)):
+    block: list[Numbered] = []
+    try:
+        for numbered in enumerate(records, start=1):
+            block.append(numbered)
+            if len(block) == most:
+                yield block
+                block = []
+    except (Broken, OSError):
+        yield from [block] if block else []  # what came before the damage
+        raise
+    if block:
         yield block
 
 
