@@ -120,8 +120,10 @@ def root(
 ) -> None:
     """[bold]soc[/] — a security monitoring centre: logs in, alerts out, complete to the record."""
     from soc.commands.centre import Options
+    from soc.commands.output import quiet
 
     ctx.obj = Options(data, config, verbose)
+    ctx.call_on_close(lambda: quiet(False))
 
 
 def main(arguments: list[str] | None = None) -> None:

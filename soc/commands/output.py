@@ -75,7 +75,7 @@ def say(message: str) -> None:
 
 
 def quiet(on: bool = True) -> None:
-    """Say no more on stderr than errors: call it first thing under --json."""
+    """Say no more on stderr than errors, until the command ends: call it first thing under --json."""
     global _quiet
     _quiet = on
 

@@ -56,7 +56,7 @@ def test_an_alert_shows_the_events_of_the_window(state_db):
     assert evidence.event["@timestamp"] == BASE + 2 * MINUTE
     assert [event["@timestamp"] for event in evidence.related] == [BASE, BASE + MINUTE]
     assert [(atom.field, atom.test, atom.literal) for atom in evidence.atoms] == [
-        ("", "event_count", "gte 3 in 600 s"), ("user", "group-by", "an")]
+        ("correlation", "event_count", "gte 3 in 600 s"), ("user", "group-by", "an")]
 
 
 def test_a_chain_shows_the_events_below(state_db):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -153,7 +154,8 @@ CHAIN = rule_set(
     correlation("many", "type: event_count\nrules: [a]\ngroup-by: [user, host]\ntimespan: 10m\ncondition: {gte: 2}"),
     correlation("quiet", "type: temporal\nrules: [a, b, c]\ngroup-by: [user]\ntimespan: 10m\ncondition: a and b and not c"),
     correlation("both", "type: temporal\nrules: [many, quiet]\ngroup-by: [user]\ntimespan: 30m"),
-    correlation("after", "type: temporal_ordered\nrules: [many, b]\ngroup-by: [user]\ntimespan: 20m"))
+    correlation("after", "type: temporal_ordered\nrules: [many, b]\ngroup-by: [user]\ntimespan: 20m"),
+    correlation("either", "type: event_count\nrules: [quiet, b]\ngroup-by: [user]\ntimespan: 10m\ncondition: {gte: 2}"))
 
 
 @settings(max_examples=120, deadline=None)
@@ -168,4 +170,23 @@ def test_correlations_of_correlations_do_not_depend_on_the_order(history, hosts,
     first = arrive(CHAIN, matches, order, sizes, again, False)
     assert arrive(CHAIN, matches, shuffled, [len(rows)], [], True) == first
     assert arrive(CHAIN, matches, shuffled, [1], again, True) == first
-    assert {alert[0] for alert in first} <= {"both", "after"}
+    assert {alert[0] for alert in first} <= {"both", "after", "either"}
+
+
+def test_an_event_that_stays_by_one_rule_is_not_taken_back_with_another() -> None:
+    known = ids(CHAIN)
+    rows = [("a", 0), ("b", 0), ("a", 9), ("c", 1)]  # "quiet" holds at minute 9 until "c" comes late; "many" holds there still
+    matches = [base_match(known[rule], number, minute * MINUTE, user="an", host="h1") for number, (rule, minute) in enumerate(rows)]
+    whole = arrive(CHAIN, matches, range(4), [4], [], False)
+    assert ("both", "north", "an", 9 * MINUTE, 9 * MINUTE, 1) in whole
+    assert arrive(CHAIN, matches, range(4), [1], [], False) == whole
+
+
+def test_an_event_still_counts_by_one_rule_when_another_is_taken_back() -> None:
+    known = ids(CHAIN)
+    plain = [base_match(known[rule], number, minute * MINUTE, user="an", host="h1") for number, (rule, minute) in enumerate([("a", 0), ("b", 5)])]
+    late = base_match(known["c"], 2, MINUTE, user="an", host="h1")
+    again = [plain[0], replace(plain[0], rule_id=known["b"]), plain[1], late]  # the first event matches a and b
+    whole = arrive(CHAIN, again, range(4), [4], [], False)
+    assert ("either", "north", "an", 5 * MINUTE, 5 * MINUTE, 1) in whole
+    assert arrive(CHAIN, again, range(4), [1], [], False) == whole

@@ -77,13 +77,6 @@ def test_placeholders_are_accepted_and_left_off():
     assert found[0].off == "placeholder %tools%"
 
 
-@pytest.mark.parametrize("kind", ["correlation", "filter"])
-def test_what_is_not_evaluated_yet_is_refused_and_says_so(kind):
-    fault = only_fault(f"title: x\n{kind}:\n    rules: [a]\n")
-    assert fault.message == f"{kind}s are not evaluated yet"
-    assert fault.line == 2
-
-
 @pytest.mark.parametrize("text, line, words", [
     ("title: x\ntitle: y\n", 2, "twice"),
     ("title: !!python/object/apply:os.system [x]\n", 1, "tag"),

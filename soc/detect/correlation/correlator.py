@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from soc.detect.assembly import RuleSet, RunningCorrelation
 from soc.detect.correlation.keys import Arrival, Keys, entity_kind
-from soc.detect.correlation.rows import Base, Kept, Writes, expire, load, load_events, write
+from soc.detect.correlation.rows import Base, Kept, Writes, expire, load, load_events, still_matched, write
 from soc.detect.correlation.spec import TEMPORAL
 from soc.detect.correlation.windows import judge, seen_agencies, thin
 from soc.detect.match import Atom, Match, MatchSink
@@ -138,7 +138,9 @@ class _Pass:
                  fallback: Callable[[Event], tuple[str, str]]) -> None:
         self._it, self._spec, self._keys = correlation, correlation.spec, Keys(correlation)
         self._ancestor, self._fallback = ancestor, fallback
-        self._told_apart = self._spec.type in TEMPORAL
+        self._ordered = self._spec.type in TEMPORAL
+        self._told_apart = self._ordered or any(isinstance(member, RunningCorrelation) for member in correlation.members)
+        """Whether an event is a row per rule that it matches: those of correlations can be taken back one by one."""
         self.rule_id = correlation.rule.rule_id
 
     def run(self, connection: Connection, came: Sequence[Arrival], left: Sequence[Arrival], now: int) -> tuple[list[Arrival], list[Arrival]]:
@@ -159,6 +161,9 @@ class _Pass:
             for row, arrival in group.new.values():
                 bases[row.event_id] = _base(arrival.match)
         write(connection, writes)
+        if taken:
+            standing = still_matched(connection, self._it.state, {one.row.event_id for one in taken} - {one.row.event_id for one in made})
+            taken = [one for one in taken if one.row.event_id not in standing]
         return self._arrivals(made, bases), self._arrivals(taken, bases)
 
     # ---- rows in
@@ -206,17 +211,29 @@ class _Pass:
             return
         rows = sorted([*rows, *fresh], key=lambda row: (row.time, row.ref, row.event_id))
         touched = sorted({row.time for row in (*fresh, *out)})
-        agencies = seen_agencies(self._spec, rows) if self._spec.province else []
+        agencies = seen_agencies(self._spec, rows) if self._spec.province else {}
         begin = len(made)
-        for place, holds in enumerate(judge(self._spec, rows)):
-            row = rows[place]
+        for row, holds in zip(rows, self._verdicts(rows), strict=True):
             at = bisect_right(touched, row.time)
             if at and row.time - touched[at - 1] < self._spec.timespan:
-                agency = self._ancestor(agencies[place], row.time) if holds and agencies else row.agency
+                agency = self._ancestor(agencies[row.time], row.time) if holds and agencies else row.agency
                 self._settle(group, row, (agency or _NOBODY) if holds else "", writes, made, taken)
         taken += [_Made(group, row, row.matched) for row in out if row.matched]
         self._relate(made[begin:], rows)
         self._keep(group, rows, fresh, out, now, writes)
+
+    def _counted(self, rows: Sequence[Kept]) -> Sequence[Kept]:
+        """The rows that a window is reckoned from: one per event, but where rules are told apart."""
+        return rows if self._ordered or not self._told_apart else list({row.event_id: row for row in rows}.values())
+
+    def _verdicts(self, rows: Sequence[Kept]) -> list[bool]:
+        """Whether each row's window holds; rows of one event share it."""
+        counted = self._counted(rows)
+        holds = judge(self._spec, counted)
+        if counted is rows:
+            return holds
+        by_time = {row.time: verdict for row, verdict in zip(counted, holds, strict=True)}
+        return [by_time[row.time] for row in rows]
 
     def _settle(self, group: _Group, row: Kept, verdict: str, writes: Writes, made: list[_Made], taken: list[_Made]) -> None:
         """Note what a window's verdict (whose match it is, "" none) changes."""
@@ -240,7 +257,7 @@ class _Pass:
         for one in ordered if len(ordered) <= 2 * _SHOWN else [*ordered[:_SHOWN], *ordered[-_SHOWN:]]:
             window = [row for row in self._window(rows, one.row) if row.event_id != one.row.event_id]
             latest = {row.ref: row for row in window}
-            first = window[: RELATED // 2] if not self._told_apart else list(latest.values())
+            first = list(latest.values()) if self._ordered else window[: RELATED // 2]
             chosen = list({row.event_id: row for row in (*first, *reversed(window))}.values())[:RELATED]
             chosen.sort(key=lambda row: (row.time, row.event_id))
             via = [identity for row in (*chosen, one.row) for identity in row.via]
@@ -256,7 +273,7 @@ class _Pass:
                 stretches[row.time // span].append(row)
         dropped: set[int] = set()
         for stretch, members in stretches.items():
-            over = thin(self._spec, members)
+            over = self._over(members)
             dropped |= {id(row) for row in over}
             writes.removed += [(state, group.digest, row) for row in over if row.stored]
             if over:
@@ -270,6 +287,15 @@ class _Pass:
                 expires = self._expiry(row.time, now)
                 writes.added.append((state, group.digest, row, match.import_id, expires))
                 writes.events[row.event_id] = (_base(match), expires)
+
+    def _over(self, members: Sequence[Kept]) -> Sequence[Kept]:
+        """The rows of one stretch that are too many: all of an event's, but where rules are told apart."""
+        counted = self._counted(members)
+        over = thin(self._spec, counted)
+        if counted is members or not over:
+            return over
+        events = {row.event_id for row in over}
+        return [row for row in members if row.event_id in events]
 
     def _expiry(self, time: int, now: int) -> int:
         """When no event that is at most `LATENESS` late can need the row any more: reckoned from what is later, its time or its arrival."""

@@ -34,7 +34,8 @@ from sqlalchemy import (
 from soc.database import STATE
 from soc.event import Event, Lane, Origin, Position
 
-__all__ = ["COUNTS", "EVENTS", "ROWS", "Base", "Kept", "Usage", "Writes", "expire", "forget_import", "load", "load_events", "usage", "write"]
+__all__ = ["COUNTS", "EVENTS", "ROWS", "Base", "Kept", "Usage", "Writes", "expire", "forget_import", "load", "load_events", "still_matched", "usage",
+           "write"]
 
 ROWS = Table(
     "correlation_rows", STATE,
@@ -155,6 +156,14 @@ def load_events(connection: Connection, ids: Iterable[str]) -> dict[str, Base]:
     for part in _chunks(sorted(set(ids)), _IDS):
         for row in connection.execute(select(EVENTS.c.event_id, EVENTS.c.body).where(EVENTS.c.event_id.in_(part))):
             found[row.event_id] = _unpacked(row.body)
+    return found
+
+
+def still_matched(connection: Connection, state: str, ids: Iterable[str]) -> set[str]:
+    """Those of these events that some row of the correlation still matches, by another rule or in another group."""
+    found: set[str] = set()
+    for part in _chunks(sorted(set(ids)), _IDS):
+        found |= set(connection.scalars(select(ROWS.c.event_id).where(ROWS.c.event_id.in_(part), ROWS.c.state == state, ROWS.c.matched != "")))
     return found
 
 

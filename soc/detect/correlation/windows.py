@@ -79,20 +79,20 @@ def judge(spec: Correlation, rows: Sequence[Row]) -> list[bool]:
     return verdicts
 
 
-def seen_agencies(spec: Correlation, rows: Sequence[Placed]) -> list[frozenset[str]]:
-    """For each row, in order of time, the agencies of the rows in its window."""
+def seen_agencies(spec: Correlation, rows: Sequence[Placed]) -> dict[int, frozenset[str]]:
+    """Of rows in order of time: for each time, the agencies of the rows in the window that ends there."""
     seen: Counter[str] = Counter()
-    found: list[frozenset[str]] = []
+    found: dict[int, frozenset[str]] = {}
     oldest = at = 0
     while at < len(rows):
-        time, first = rows[at].time, at
+        time = rows[at].time
         while at < len(rows) and rows[at].time == time:
             seen[rows[at].agency] += 1
             at += 1
         while rows[oldest].time <= time - spec.timespan:
             seen[rows[oldest].agency] -= 1
             oldest += 1
-        found += [frozenset(agency for agency, rows_of in seen.items() if rows_of)] * (at - first)
+        found[time] = frozenset(agency for agency, rows_of in seen.items() if rows_of)
     return found
 
 
