@@ -106,7 +106,10 @@ class Role:
         now = time.time()
         if now - self._beaten >= _BEAT:
             self._beaten = now
-            write_note(self.data / "run" / f"{self.name}.json", {"pid": os.getpid(), "at": now, "started": self.started, **facts})
+            try:
+                write_note(self.data / "run" / f"{self.name}.json", {"pid": os.getpid(), "at": now, "started": self.started, **facts})
+            except OSError as fault:  # a full disk: health says that this role is not heard of, and it works on
+                _log.warning("heartbeat not written", extra={"fault": str(fault)})
 
 
 def run_normaliser(role: Role) -> None:
@@ -140,7 +143,7 @@ def run_normaliser(role: Role) -> None:
             if worked and not took:
                 give_back_memory()
             worked = took > 0
-        except StoreError as error:  # a full disk, a failing one: nothing is lost, the journal keeps it; say so and try again
+        except (StoreError, OSError) as error:  # a full disk, a failing one: nothing is lost, the journal keeps it; say so and try again
             took, fault = 0, str(error)
         role.beat(events=normaliser.events, fault=fault)
         if 0 < took < 2_000 and normaliser.lane is Lane.LIVE:
@@ -185,6 +188,7 @@ def _keep_store(role: Role) -> None:
                 expired = time.monotonic()
                 expire(manifest, config.retention.classes, config.retention.default, now_micros(), ledger.expiring(now_micros))
         except (SocError, OSError) as fault:  # tried again; the events are where they were
+            cleaned = False  # a half-written file may lie about
             _log.warning("compaction failed; it is tried again", extra={"fault": str(fault)})
             role.stopping.wait(5)
         role.stopping.wait(0.05 if busy else 2.0)

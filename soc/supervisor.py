@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -103,6 +104,8 @@ class Supervisor:
         self.children = {role: Child(role) for role in roles}
         self._guards = guards or {}
         self._stopping = False
+        self._noted = True
+        """Whether supervisor.json says what is so."""
 
     def start(self) -> None:
         """Start the first role (the gateway: senders wait for it); the others follow in a moment, or when it is ready."""
@@ -112,15 +115,20 @@ class Supervisor:
         self.tend()
 
     def _spawn(self, child: Child) -> None:
-        child.process = subprocess.Popen(
-            [sys.executable, "-m", "soc.app", child.role, "--parent", str(os.getpid()), *self._arguments],
-            stdin=subprocess.DEVNULL, env=self._environment, close_fds=True, process_group=0)
-        child.started = time.monotonic()
+        try:
+            child.process = subprocess.Popen(
+                [sys.executable, "-m", "soc.app", child.role, "--parent", str(os.getpid()), *self._arguments],
+                stdin=subprocess.DEVNULL, env=self._environment, close_fds=True, process_group=0)
+            child.started = time.monotonic()
+        except OSError as fault:  # no memory, no descriptors, no more processes: the others run on, this one is tried again
+            child.due = time.monotonic() + child.pause
+            self._tell(f"{child.role} cannot be started ({fault}); it is tried again in {child.pause:.1f} s")
+            child.pause = min(child.pause * 2, _LONGEST_PAUSE)
 
     def tend(self) -> None:
         """Look once at every child; start again what died, with growing pauses while it keeps dying."""
         now = time.monotonic()
-        changed = False
+        changed = not self._noted
         for child in self.children.values():
             if child.process is None:
                 if now >= child.due:
@@ -144,7 +152,7 @@ class Supervisor:
             child.due = now + child.pause
             changed = True
             if not self._stopping:
-                self._say(f"{child.role} ended ({_exit_words(code)}); it starts again in {child.pause:.1f} s")
+                self._tell(f"{child.role} ended ({_exit_words(code)}); it starts again in {child.pause:.1f} s")
             child.pause = min(child.pause * 2, _LONGEST_PAUSE)
         if changed:
             self._note()
@@ -179,17 +187,26 @@ class Supervisor:
             try:
                 child.process.wait(max(0.1, until - time.monotonic()))
             except subprocess.TimeoutExpired:
-                self._say(f"{child.role} does not end; it is killed (nothing acknowledged is lost)")
+                self._tell(f"{child.role} does not end; it is killed (nothing acknowledged is lost)")
                 child.process.kill()
                 child.process.wait()
             child.process = None
-        (self._run / "supervisor.json").unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk: the note names a process that is gone, which every reader checks
+            (self._run / "supervisor.json").unlink(missing_ok=True)
 
     def _note(self) -> None:
-        write_note(self._run / "supervisor.json", {
-            "pid": os.getpid(), "at": time.time(),
-            "roles": {c.role: {"pid": c.process.pid if c.process else None, "restarts": c.restarts, "last_exit": c.last_exit}
-                      for c in self.children.values()}})
+        try:
+            write_note(self._run / "supervisor.json", {
+                "pid": os.getpid(), "at": time.time(),
+                "roles": {c.role: {"pid": c.process.pid if c.process else None, "restarts": c.restarts, "last_exit": c.last_exit}
+                          for c in self.children.values()}})
+            self._noted = True
+        except OSError:  # a full disk must not end the centre: written at the next look
+            self._noted = False
+
+    def _tell(self, message: str) -> None:
+        with suppress(OSError):  # our own output may lie on a full disk, too
+            self._say(message)
 
 
 def _exit_words(code: int) -> str:

@@ -6,6 +6,7 @@ the journal behind it, so that an acknowledgement costs no database commit.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from soc.store.hold import hold
 from soc.store.node import NodeDatabase
 
 __all__ = ["DurableIntake", "IntakeLimits", "Ranges"]
+
+_log = logging.getLogger(__name__)
 
 Key = tuple[str, int]
 _ENDED = 86_400.0
@@ -131,7 +134,10 @@ class DurableIntake:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._keep_ranges()
+        try:
+            self._keep_ranges()
+        except StoreError as fault:
+            _log.warning("received ranges not kept; they are read from the journal at the next start", extra={"fault": str(fault)})
         self._threads.shutdown()
         for writer in self._writers.values():
             writer.close()

@@ -83,6 +83,8 @@ class Normaliser:
         self._limits = limits or NormaliserLimits()
         self._cursors = {lane: manifest.cursor(lane) for lane in Lane}
         self._turn = 0
+        self._failed = False
+        """Whether the last cut ended in a fault, so that files of it may lie about."""
         self._digests: dict[tuple[str, int, str], str] = {}
         self._compressor = zstandard.ZstdCompressor(level=3)
         self.events = 0
@@ -106,6 +108,10 @@ class Normaliser:
         Not `live`: that lane gathers a little more before its next cut, and bulk has the time meanwhile.
         """
         self.lane = Lane.BULK
+        if self._failed:
+            self._cursors = {lane: self._manifest.cursor(lane) for lane in Lane}
+            self.clean()
+            self._failed = False
         order = (Lane.BULK, Lane.LIVE) if self._turn >= self._limits.live_share else (Lane.LIVE, Lane.BULK)
         for lane in order if live else (Lane.BULK,):
             took = self._cut(lane, now)
@@ -141,9 +147,11 @@ class Normaliser:
                 continue
             self._take(lane, item, partitions, dead, seen, replayed)
         parts = [(partition, self._batch(lane, rows)) for partition, rows in sorted(partitions.items(), key=lambda p: p[0].folder)]
+        self._failed = True  # until it stands in the manifest
         segments = write_cut(self._disk, self._data, lane, first, last, parts)
         cut = Cut(lane, first, last, segments, dead, losses, list(seen.values()))
         left_out = self._manifest.commit_cut(cut, now(), replayed)
+        self._failed = False
         if left_out:
             for segment in segments:
                 if segment.import_id in left_out:

@@ -168,13 +168,14 @@ class RealDisk:
 
     def sync_dir(self, path: Path) -> None:
         """Make a directory's entries durable."""
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(fd)
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
         except OSError as fault:
             raise _translate(fault) from fault
-        finally:
-            os.close(fd)
 
     def used(self, path: Path) -> float:
         """Share of the file system that is used, as a person without privileges sees it, 0.0–1.0."""

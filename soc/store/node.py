@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from soc.errors import StoreError
+from soc.errors import DiskFullError, StoreError
 
 __all__ = ["NodeDatabase", "VERSION"]
 
@@ -104,25 +104,22 @@ class NodeDatabase:
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, written through before it ends. Raises StoreError when it cannot be."""
+        """One transaction, written through before it ends. Raises StoreError (DiskFullError) when it cannot be: then nothing is kept."""
         with self.lock:
             yield from self._transaction()
 
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
             self.connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as fault:
-            raise StoreError(f"node.db: {fault}", remedy="see `soc doctor`") from fault
-        try:
             yield self.connection
-        except BaseException:
-            self.connection.execute("ROLLBACK")
-            raise
-        try:
             self.connection.execute("COMMIT")
-        except sqlite3.OperationalError as fault:
-            self.connection.execute("ROLLBACK")
-            raise StoreError(f"node.db: {fault}", remedy="see `soc doctor`") from fault
+        except BaseException as fault:
+            if self.connection.in_transaction:  # a full disk makes SQLite roll back by itself
+                self.connection.execute("ROLLBACK")
+            if not isinstance(fault, sqlite3.OperationalError):
+                raise
+            kind = DiskFullError if fault.sqlite_errorcode == sqlite3.SQLITE_FULL else StoreError
+            raise kind(f"node.db: {fault}", remedy="see `soc doctor`") from fault
 
     def rows(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
         """The rows of a read."""

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,9 @@ def free_ports(count: int) -> list[int]:
 class Centre:
     """One centre under test. Nothing of it outlives `stop`."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, within: Sequence[str] = ()) -> None:
+        self.within = list(within)
+        """What every command starts with: into the mounts of another process, say."""
         self.data = folder / "data"
         self.log = folder / "serve.log"
         self.gateway, self.console, self.syslog = free_ports(3)
@@ -47,7 +49,7 @@ class Centre:
     def start(self, *arguments: str) -> None:
         """Start `soc serve`; does not wait."""
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "soc.cli", "serve", *arguments], env=self.environment,
+            self.process = subprocess.Popen([*self.within, sys.executable, "-m", "soc.cli", "serve", *arguments], env=self.environment,
                                             stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def up(self, *arguments: str) -> None:
@@ -97,7 +99,7 @@ class Centre:
 
     def soc(self, *arguments: str, check: bool = True, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run `soc` on this centre's data."""
-        done = subprocess.run([sys.executable, "-m", "soc.cli", *arguments], env=self.environment, capture_output=True, text=True,
+        done = subprocess.run([*self.within, sys.executable, "-m", "soc.cli", *arguments], env=self.environment, capture_output=True, text=True,
                               input=text, timeout=600, check=False)
         assert not check or done.returncode == 0, f"soc {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
