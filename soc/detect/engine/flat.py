@@ -166,8 +166,9 @@ class FlatMatcher:
         for place, origin in zip(places, origins, strict=True):
             groups[origin].append(place)
         found: list[tuple[_Plan, list[int]]] = []
+        large = max(map(len, lines), default=0) > LARGEST
         for origin, places in groups.items():
-            if any(len(lines[place]) > LARGEST for place in places):
+            if large and any(len(lines[place]) > LARGEST for place in places):
                 left += [place for place in places if len(lines[place]) > LARGEST]
                 places = [place for place in places if len(lines[place]) <= LARGEST]
             found.append((self._planned(origin, [lines[place] for place in places[:SAMPLE]]), places))
