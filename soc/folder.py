@@ -57,6 +57,11 @@ class DataFolder:
                 f"{path} was written by a newer version (format {version}, this one knows {FORMAT})",
                 remedy="run that version; nothing was changed",
             )
+        if not os.access(path, os.W_OK):  # the databases are written even to be read
+            read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+            raise StoreError(
+                f"data folder {path} lies on a read-only file system" if read_only else f"data folder {path} cannot be written to",
+                remedy="make it writable again (a disk that failed goes read-only: see the kernel's log); nothing was changed")
         return cls(path, centre)
 
     def lock(self) -> FolderLock:

@@ -85,7 +85,9 @@ class NodeDatabase:
             if self._version() != VERSION:
                 self._migrate()
         except sqlite3.DatabaseError as fault:
-            raise StoreError(f"{path.name}: {fault}", remedy=REBUILT) from fault
+            # moving it away helps only against what it holds, never against a disk or a lock
+            broken = getattr(fault, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+            raise StoreError(f"{path.name}: {fault}", remedy=REBUILT if broken else "see `soc doctor`") from fault
         path.chmod(0o600)
 
     def _version(self) -> int:
@@ -118,7 +120,7 @@ class NodeDatabase:
                 self.connection.execute("ROLLBACK")
             if not isinstance(fault, sqlite3.OperationalError):
                 raise
-            kind = DiskFullError if fault.sqlite_errorcode == sqlite3.SQLITE_FULL else StoreError
+            kind = DiskFullError if getattr(fault, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL else StoreError
             raise kind(f"node.db: {fault}", remedy="see `soc doctor`") from fault
 
     def rows(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:

@@ -59,10 +59,11 @@ def whole(centre: Any, agent: Agent, wait_for: Any) -> None:
 
 @dataclass
 class SmallDisk:
-    """A file system of 64 MB of its own; `path` leads to it from outside, `centre` lies on it."""
+    """A file system of 64 MB of its own; `path` leads to it from outside, `inside` within; `centre` lies on it."""
 
     path: Path
     centre: Any
+    inside: Path
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def small_disk(tmp_path: Path, centre: Any) -> Iterator[SmallDisk]:
             pytest.skip("this machine lets nobody mount a file system of his own")
         centre.within = ["nsenter", f"--target={holder.pid}", "--user", "--mount", "--preserve-credentials"]
         centre.data = Path(f"/proc/{holder.pid}/root{place}")
-        yield SmallDisk(centre.data, centre)
+        yield SmallDisk(centre.data, centre, place)
         centre.kill()
     finally:
         holder.kill()
@@ -136,6 +137,32 @@ def test_a_disk_without_a_byte_left_loses_nothing(small_disk: SmallDisk, wait_fo
     assert 503 in agent.answers
     assert set(agent.answers) <= {200, 503}
     ballast.unlink()
+    agent.taken_again(wait_for)
+    whole(centre, agent, wait_for)
+    assert centre.stop() == 0
+
+
+def test_a_read_only_disk_is_said_and_damages_nothing(small_disk: SmallDisk, wait_for: Any) -> None:
+    """F10: the disk comes back read-only."""
+    centre = small_disk.centre
+    agent = Agent(centre, centre.source("agent", "--format", "json"))
+    centre.up()
+    agent.taken_again(wait_for)
+    whole(centre, agent, wait_for)
+    assert centre.stop() == 0
+    remount = [*centre.within, "sh", "-c", f"cd / && mount -o remount,$0 {small_disk.inside}"]
+    subprocess.run([*remount, "ro"], check=True)
+    refused = centre.soc("serve", check=False)
+    assert refused.returncode == 1
+    assert "read-only" in refused.stderr.lower()
+    assert "Traceback" not in refused.stderr
+    counted = centre.soc("events", "count", check=False)
+    assert (counted.returncode, "read-only" in counted.stderr) == (1, True), counted.stderr
+    doctor = centre.soc("doctor", check=False)
+    assert doctor.returncode == 1
+    assert "read-only" in doctor.stdout.lower()
+    subprocess.run([*remount, "rw"], check=True)
+    centre.up()
     agent.taken_again(wait_for)
     whole(centre, agent, wait_for)
     assert centre.stop() == 0
