@@ -146,9 +146,11 @@ def run_normaliser(role: Role) -> None:
         except (StoreError, OSError) as error:  # a full disk, a failing one: nothing is lost, the journal keeps it; say so and try again
             took, fault = 0, str(error)
         role.beat(events=normaliser.events, fault=fault)
-        if 0 < took < 2_000 and normaliser.lane is Lane.LIVE:
+        if took >= 2_000 or (took and normaliser.full):
+            continue
+        if took and normaliser.lane is Lane.LIVE:
             rest = began + config.cut_interval
-        elif took < 2_000:
+        else:
             pause = config.cut_interval if took else min(0.25, rest - began) if rest > began else 0.25
             role.stopping.wait(max(0.05, pause - (time.monotonic() - began)))
     keeper.join(timeout=5)

@@ -37,7 +37,7 @@ class JournalSource:
                 end = item.head.sequence + item.head.count
                 found.append(Loss(item.head.sequence, end, f"journal/{lane.value}", str(fault)))
                 continue
-            found.append(ReadFrame(item.head.sequence, item.context, records))
+            found.append(ReadFrame(item.head.sequence, item.context, records, len(item.payload)))
         return found
 
     def _lost(self, lane: Lane, damage: Damage) -> Loss:

@@ -34,6 +34,8 @@ class ReadFrame:
     sequence: int
     context: FrameContext
     records: Sequence[bytes]
+    size: int = 0
+    """Bytes of its payload in the journal."""
 
 
 class FrameSource(Protocol):
@@ -90,6 +92,8 @@ class Normaliser:
         self.events = 0
         self.lane = Lane.BULK
         """Of the last cut."""
+        self.full = False
+        """Whether the last cut ended at its limits, so that more waits behind it."""
 
     def clean(self) -> None:
         """Remove cut folders that a killed predecessor left outside the manifest (their journal is still there)."""
@@ -160,6 +164,8 @@ class Normaliser:
             self._disk.rmtree(cut_folder(self._data, lane, first, last))
         self._cursors[lane] = last
         self.events += last - first
+        payload = sum(item.size for item in read if isinstance(item, ReadFrame))
+        self.full = last - first >= most or payload >= self._limits.payload_bytes
         return last - first
 
     def _wanted(self, letter: int, replayed: dict[int, str]) -> bool:

@@ -39,3 +39,16 @@ def test_lag_counts_from_the_oldest_waiting_record(centre: Any, wait_for: Callab
     centre.settled()
     assert centre.status()["lanes"]["live"]["seconds_behind"] == 0.0
     assert centre.stop() == 0
+
+
+def test_large_events_are_judged_within_seconds_of_their_acknowledgement(centre: Any) -> None:
+    """A cut ends at 2 MiB of payload, 400 of these: the next one must not wait for more to gather."""
+    centre.up()
+    token = centre.source("windows", "--format", "json")
+    body = b"".join(b'{"message":"large","n":%d,"text":"%s"}\n' % (n, b"abcdefgh " * 550) for n in range(200))
+    for _ in range(60):
+        assert centre.send(token, body)[0] == 200
+    began = time.monotonic()
+    assert centre.settled(60) == 12_000
+    assert time.monotonic() - began <= 15
+    assert centre.stop() == 0

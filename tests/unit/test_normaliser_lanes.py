@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from soc.event import FrameContext, Lane
-from soc.normalise.loop import Normaliser, ReadFrame
+from soc.normalise.loop import Normaliser, NormaliserLimits, ReadFrame
 from soc.normalise.parser import ParsedEvent, ParsedFrame
 from soc.store.disk import RealDisk
 from soc.store.manifest import Loss, Manifest
@@ -36,3 +36,19 @@ def test_bulk_is_taken_while_live_gathers(tmp_path: Path) -> None:
         seen.append(normaliser.lane)
     assert seen == [Lane.LIVE, Lane.BULK, Lane.BULK, Lane.LIVE]
     assert (manifest.cursor(Lane.LIVE), manifest.cursor(Lane.BULK)) == (6, 6)
+
+
+class Large(Frames):
+    """Three records of a payload of 2 MiB wait in each lane."""
+
+    def read(self, lane: Lane, cursor: int, max_records: int, max_bytes: int) -> Sequence[ReadFrame | Loss]:
+        return [ReadFrame(cursor, FrameContext("src", lane.value, cursor, 3, NOW, NOW), [b"a", b"b", b"c"], 2 << 20)]
+
+
+def test_a_cut_that_ends_at_its_limits_says_that_more_waits(tmp_path: Path) -> None:
+    for source, limits, full in ((Frames(), NormaliserLimits(), False), (Frames(), NormaliserLimits(live_records=3), True),
+                                 (Large(), NormaliserLimits(), True)):
+        normaliser = Normaliser(data=tmp_path, disk=RealDisk(), manifest=Manifest.open(tmp_path), source=source, parser=Parser(), centre="c",
+                                limits=limits)
+        assert normaliser.step(lambda: NOW) == 3
+        assert normaliser.full is full
