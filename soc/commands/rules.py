@@ -53,7 +53,8 @@ def import_(
         fail(refused.message, refused.remedy or "nothing of it was imported")
     numbers = {"rules": report.rules, "enabled": report.enabled, "refused": len(report.refused)}
     _audit(centre, "rules.import", report.pack, numbers)
-    _print_report(report, as_json)
+    of_others = [rule for rule in store.list(pack=report.pack, limit=report.rules) if rule.kind != "rule" and rule.why_not]
+    _print_report(report, {f"{rule.pack}/{rule.path}": rule.why_not for rule in of_others}, as_json)
 
 
 @app.command("list")
@@ -170,7 +171,8 @@ def _row(rule: RuleRow) -> dict[str, Any]:
         "imported": _iso(rule.imported)}
 
 
-def _print_report(report: PackReport, as_json: bool) -> None:
+def _print_report(report: PackReport, unfit: dict[str, str], as_json: bool) -> None:
+    """`unfit`: correlations and filters that cannot work with the rules that are here -> why."""
     refused = [{"path": error.path, "line": error.line, "reason": _reason(error)} for error in report.refused]
     skipped = [{"path": path, "reason": reason} for path, reason in report.skipped]
     if as_json:
@@ -178,11 +180,13 @@ def _print_report(report: PackReport, as_json: bool) -> None:
             "pack", "version", "files", "rules", "added", "changed", "unchanged", "removed", "enabled", "off", "placeholders",
             "cannot_fire", "filled")
         row = {name: getattr(report, name) for name in names}
-        json.dump(row | {"refused": refused, "skipped": skipped}, sys.stdout, ensure_ascii=False, indent=1)
+        json.dump(row | {"refused": refused, "skipped": skipped, "unfit": unfit}, sys.stdout, ensure_ascii=False, indent=1)
         sys.stdout.write("\n")
         return
     for one in refused:
         typer.echo(f"refused {one['path']}:{one['line']}: {one['reason']}")
+    for place, reason in unfit.items():
+        typer.echo(f"waits {place}: {reason}")
     for left in skipped[:20]:
         say(f"skipped {left['path']}: {left['reason']}")
     if len(skipped) > 20:

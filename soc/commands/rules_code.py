@@ -42,7 +42,8 @@ def check(
     from soc.commands.rules_load import load_rules, together
 
     loaded = load_rules(paths, lists)
-    loaded.faults += together(loaded)[1]
+    unfit = together(loaded)[1]
+    loaded.faults += unfit
     rows = [{"path": error.path, "line": error.line, "reason": error.message, "remedy": error.remedy} for error in loaded.faults]
     if as_json:
         show(rows, [], as_json=True)
@@ -52,7 +53,8 @@ def check(
         for path, reason in loaded.skipped[:20]:
             say(f"skipped {path}: {reason}")
         waiting = sum(rule.rule is None for rule in loaded.rules)
-        say(f"{len(loaded.rules)} rules are fine, {len(loaded.faults)} have faults, {len(loaded.skipped)} files are no rules."
+        fine = len(loaded.rules) - len({(error.path, error.line) for error in unfit})
+        say(f"{fine} rules are fine, {len(loaded.faults)} have faults, {len(loaded.skipped)} files are no rules."
             + (f" {waiting} of the fine ones wait for the list of a placeholder." if waiting else ""))
     if loaded.faults:
         raise typer.Exit(1)
