@@ -138,7 +138,7 @@ class Supervisor:
             code = child.process.poll()
             guard = self._guards.get(child.role)
             if code is None and guard is not None and (why := guard.overrun(child.process.pid)):
-                self._say(f"{child.role} is killed: {why}")
+                self._tell(f"{child.role} is killed: {why}")
                 child.process.kill()
                 code, child.pause = child.process.wait(), _FIRST_PAUSE
             elif code is None:

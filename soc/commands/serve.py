@@ -1,7 +1,10 @@
 """`soc serve`: the centre, until Ctrl-C. Prints where it listens and, for a new centre, the one-time set-up link."""
 from __future__ import annotations
 
+import socket
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -12,6 +15,9 @@ from soc.config import Config
 
 __all__ = ["serve"]
 
+_PATIENCE = 30.0
+"""Seconds after which the addresses are told though they do not answer yet."""
+
 
 def serve(
     ctx: typer.Context,
@@ -19,7 +25,7 @@ def serve(
 ) -> None:
     """Run the centre: gateway, normaliser, detector and console, each a process that is restarted if it dies."""
     from soc.app import ROLES, arguments, guards, prepare
-    from soc.errors import InputRefused
+    from soc.errors import InputRefused, SocError
     from soc.supervisor import Supervisor
 
     options: Options = ctx.find_root().obj
@@ -32,18 +38,40 @@ def serve(
         supervisor = Supervisor(options.data / "run", role or ROLES, arguments(options.data, options.config, local=False), say=say,
                                 guards=guards(options.data))
         supervisor.start()
-        say(f"The centre runs on {options.data} (Ctrl-C stops it; nothing acknowledged is lost).")
-        if not role or "console" in role:
-            say(f"Console   http{_s(options, config)}://{_host(config.console.host)}:{config.console.port}/")
-            link = _setup_link(options, config)
-            if link:
-                say(f"Set-up    {link}   (once, within 24 hours)")
-        if not role or "gateway" in role:
-            say(f"Ingest    http{_s(options, config)}://{_host(config.gateway.host)}:{config.gateway.port}/ingest/v1/events")
-            if config.syslog.enabled:
-                say(f"Syslog    tcp://{_host(config.syslog.host)}:{config.syslog.port}")
-        supervisor.run()
+        say(f"Starting on {options.data} (Ctrl-C stops it; nothing acknowledged is lost).")
+        listeners = [(config.console.host, config.console.port)] if not role or "console" in role else []
+        listeners += [(config.gateway.host, config.gateway.port)] if not role or "gateway" in role else []
+        until = time.monotonic() + _PATIENCE
+
+        def announce() -> None:
+            """Say the addresses once, as soon as they answer."""
+            if listeners and (all(_answers(*one) for one in listeners) or time.monotonic() > until):
+                with suppress(SocError, OSError):  # a full disk takes no set-up token and must not end the centre: tried again
+                    say("\n".join(_addresses(options, config, role or ROLES)))
+                    listeners.clear()
+
+        supervisor.run(announce)
         say("Stopped.")
+
+
+def _addresses(options: Options, config: Config, roles: Sequence[str]) -> Iterator[str]:
+    if "console" in roles:
+        yield f"Console   http{_s(options, config)}://{_host(config.console.host)}:{config.console.port}/"
+        if link := _setup_link(options, config):
+            yield f"Set-up    {link}   (once, within 24 hours)"
+    if "gateway" in roles:
+        yield f"Ingest    http{_s(options, config)}://{_host(config.gateway.host)}:{config.gateway.port}/ingest/v1/events"
+        if config.syslog.enabled:
+            yield f"Syslog    tcp://{_host(config.syslog.host)}:{config.syslog.port}"
+
+
+def _answers(host: str, port: int) -> bool:
+    """Whether something listens there."""
+    try:
+        socket.create_connection((host, port), 0.5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _setup_link(options: Options, config: Config) -> str:

@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,12 @@ def test_global_options_may_stand_anywhere_before_two_dashes() -> None:
     assert hoist(["events", "count", "--data", "x"]) == ["--data", "x", "events", "count"]
     assert hoist(["a", "--data=x", "b", "--verbose"]) == ["--data=x", "--verbose", "a", "b"]
     assert hoist(["a", "--", "--data", "x"]) == ["a", "--", "--data", "x"]
+
+
+def test_the_addresses_that_serve_prints_answer(centre, wait_for):
+    centre.start()
+    link = wait_for(lambda: re.search(r"(http://\S+/setup\?token=\S+)", centre.log.read_text()), 40, 0.02).group(1)
+    with urllib.request.urlopen(link, timeout=10) as page:
+        assert page.status == 200
+    assert centre.post("/ingest/v1/events", b"{}\n", {})[0] == 401
+    assert centre.stop() == 0
