@@ -56,7 +56,7 @@ def main() -> None:
         token = re.search(r"soci_\S+", soc("source", "add", "bench"))
         assert token
         say("received to judged, s, live while importing", lateness(ports[0], token.group().strip('",'), environment), note="one record a second, worst of 20")
-        say("all processes under load, PSS MB, highest", peak.stop())
+        say("all processes under load, PSS MB, highest", peak.stop(), parts=peak.parts)
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(60)
@@ -99,12 +99,17 @@ class Peak(threading.Thread):
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
         self.pid, self.highest, self.done = pid, 0.0, threading.Event()
+        self.parts: dict[str, int] = {}
+        """MB of each role when the sum was highest."""
         self.start()
 
     def run(self) -> None:
         """Look twice a second."""
         while not self.done.wait(0.5):
-            self.highest = max(self.highest, pss(self.pid))
+            parts = {f"{role_of(one)} {one}": pss_of(one) for one in family(self.pid)}
+            if sum(parts.values()) > self.highest:
+                self.highest = sum(parts.values())
+                self.parts = {name.split()[0]: round(size) for name, size in parts.items()}
 
     def stop(self) -> float:
         """The highest seen, MB."""
@@ -121,13 +126,25 @@ def family(pid: int) -> list[int]:
 
 def pss(pid: int) -> float:
     """MB of a process and its children, shared pages divided."""
-    total = 0
-    for one in family(pid):
-        try:
-            total += int(re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{one}/smaps_rollup").read_text(), re.M).group(1))  # type: ignore[union-attr]
-        except (OSError, AttributeError):
-            continue
-    return total / 1024
+    return sum(pss_of(one) for one in family(pid))
+
+
+def pss_of(pid: int) -> float:
+    """MB of one process; 0 if it has gone."""
+    try:
+        found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
+    except OSError:
+        return 0.0
+    return int(found.group(1)) / 1024 if found else 0.0
+
+
+def role_of(pid: int) -> str:
+    """What a process of the centre does."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return "gone"
+    return words[words.index(b"soc.app") + 1].decode() if b"soc.app" in words else "supervisor"
 
 
 def cpu(pid: int) -> float:

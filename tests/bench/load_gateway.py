@@ -1,7 +1,7 @@
 """The sender's side of bench_gateway, a process of its own: posts numbered zstd batches over a few connections.
 
-``python tests/bench/load_gateway.py HOST PORT TOKEN BATCHES CONNECTIONS FIRST`` prints one JSON line: seconds, statuses,
-latency in ms.
+``python tests/bench/load_gateway.py HOST PORT TOKEN BATCHES CONNECTIONS FIRST [RATE [FOLDER]]`` prints one JSON line: seconds,
+statuses, latency in ms, its own CPU seconds. RATE in events/s (0: as fast as it goes); FOLDER holds ready batches to send.
 """
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ DISTINCT = 20
 
 def main() -> None:
     """Send and report."""
-    host, port, token, batches, connections, first = sys.argv[1:7]
-    bodies = make_bodies()
-    print(json.dumps(asyncio.run(send(host, int(port), token, bodies, int(batches), int(connections), int(first)))))
+    host, port, token, batches, connections, first, *more = sys.argv[1:9]
+    bodies = [path.read_bytes() for path in sorted(Path(more[1]).iterdir())] if len(more) > 1 else make_bodies()
+    rate = float(more[0]) if more else 0.0
+    began = time.process_time()
+    report = asyncio.run(send(host, int(port), token, bodies, int(batches), int(connections), int(first), rate))
+    print(json.dumps(report | {"cpu": time.process_time() - began}))
 
 
 def make_bodies() -> list[bytes]:
@@ -51,9 +54,9 @@ def _shared() -> list[bytes]:
 
 
 async def send(
-    host: str, port: int, token: str, bodies: list[bytes], batches: int, connections: int, first: int,
+    host: str, port: int, token: str, bodies: list[bytes], batches: int, connections: int, first: int, rate: float = 0.0,
 ) -> dict[str, object]:
-    """Post `batches` batches; each connection has its own stream and waits for each answer."""
+    """Post `batches` batches, no faster than `rate` events a second; each connection has its own stream and waits for each answer."""
     statuses: Counter[int] = Counter()
     latencies: list[float] = []
     counter = iter(range(batches))
@@ -62,6 +65,8 @@ async def send(
         reader, writer = await asyncio.open_connection(host, port)
         number = first
         for turn in counter:
+            if rate:
+                await asyncio.sleep(began_all + turn * EVENTS / rate - time.perf_counter())
             body = bodies[turn % len(bodies)]
             head = (f"POST /ingest/v1/batches HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\nsoc-stream: s{name}\r\n"
                     f"soc-epoch: 1\r\nsoc-first: {number}\r\nsoc-count: {EVENTS}\r\nsoc-read-at: {time.time_ns() // 1000}\r\n"
@@ -77,11 +82,11 @@ async def send(
             number += EVENTS
         writer.close()
 
-    began = time.perf_counter()
+    began_all = time.perf_counter()
     await asyncio.gather(*(one(name) for name in range(connections)))
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - began_all
     latencies.sort()
-    raw = sum(len(zstandard.ZstdDecompressor().decompress(body)) for body in bodies)
+    raw = sum(zstandard.frame_content_size(body) for body in bodies)
     return {"seconds": seconds, "statuses": dict(statuses), "raw": raw // len(bodies),
             "packed": sum(map(len, bodies)) // len(bodies), "p50_ms": 1000 * latencies[len(latencies) // 2],
             "p95_ms": 1000 * latencies[len(latencies) * 95 // 100]}
