@@ -26,14 +26,14 @@ def serve(
     """Run the centre: gateway, normaliser, detector and console, each a process that is restarted if it dies."""
     from soc.app import ROLES, arguments, guards, prepare
     from soc.errors import InputRefused, SocError
-    from soc.supervisor import Supervisor
+    from soc.supervisor import Supervisor, apart
 
     options: Options = ctx.find_root().obj
     config = Config.load(options.config)
     for name in role or ():
         if name not in ROLES:
             raise InputRefused(f"there is no role {name!r}", remedy=f"roles are {', '.join(ROLES)}")
-    folder = prepare(options.data, config)
+    folder = apart(prepare, options.data, config)
     with folder.lock():
         supervisor = Supervisor(options.data / "run", role or ROLES, arguments(options.data, options.config, local=False), say=say,
                                 guards=guards(options.data))
@@ -55,9 +55,11 @@ def serve(
 
 
 def _addresses(options: Options, config: Config, roles: Sequence[str]) -> Iterator[str]:
+    from soc.supervisor import apart
+
     if "console" in roles:
         yield f"Console   http{_s(options, config)}://{_host(config.console.host)}:{config.console.port}/"
-        if link := _setup_link(options, config):
+        if link := apart(_setup_link, options, config):
             yield f"Set-up    {link}   (once, within 24 hours)"
     if "gateway" in roles:
         yield f"Ingest    http{_s(options, config)}://{_host(config.gateway.host)}:{config.gateway.port}/ingest/v1/events"

@@ -36,12 +36,15 @@ MINUTE, HOUR, DAY = 60_000_000, 3_600_000_000, 86_400_000_000
 class CompactionLimits:
     """Ages are microseconds since the newest event of a file was ingested; rows bound files, groups and columns.
 
+    A row group also ends where its columns would take more than `group_bytes` in memory: large events are merged in small groups.
+
     A segment of `enough` rows is not rewritten again: under load every event is compacted once.
     """
 
     cut_age: int = MINUTE
     hour_age: int = HOUR
     group_rows: int = 8_192
+    group_bytes: int = 40 << 20
     file_rows: int = 1_000_000
     enough: int = 200_000
     many: int = 64
@@ -201,22 +204,25 @@ class Compactor:
     def _tables(self, old: Sequence[SegmentRow], schema: pa.Schema, spilled: frozenset[str]) -> Iterator[pa.Table]:
         """Row groups of the result: the rows of `old` in order, each group sorted so that like events lie together."""
         held: list[pa.Table] = []
-        rows = 0
         for segment in old:
             for table in self._read(segment):
                 held.append(_fitted(table, schema, spilled))
-                rows += table.num_rows
                 del table
-                while rows >= self._limits.group_rows:
-                    joined = pa.concat_tables(held)
-                    group = _sorted(joined.slice(0, self._limits.group_rows))
-                    rest = joined.slice(self._limits.group_rows)
-                    held, rows = [_taken(rest, pa.array(range(rest.num_rows), pa.int64()))], rest.num_rows
-                    del joined, rest  # the slices would keep all of it alive while the group is written
+                while group_rows := self._full(held):
+                    group, rest = _split(held, group_rows)
+                    held.append(rest)
+                    del rest
                     yield group
                     del group
-        if rows:
-            yield _sorted(pa.concat_tables(held))
+        if rows := sum(table.num_rows for table in held):
+            yield _split(held, rows)[0]
+
+    def _full(self, held: Sequence[pa.Table]) -> int:
+        """How many of the rows held make a whole group; 0 if they are too few."""
+        rows = sum(table.num_rows for table in held)
+        size = sum(table.nbytes for table in held)
+        most = min(self._limits.group_rows, max(1, rows * self._limits.group_bytes // max(1, size)))
+        return most if rows > most or rows == self._limits.group_rows else 0
 
     def _read(self, segment: SegmentRow) -> Iterator[pa.Table]:
         path = self._data / segment.path
@@ -318,15 +324,30 @@ def _kv(table: pa.Table, names: Sequence[str]) -> pa.Array:
     return pa.array(rows, arrow_type(KV))
 
 
-def _sorted(table: pa.Table) -> pa.Table:
-    """Like events together, in time order among themselves: the same bytes cost about a third less."""
-    keys = [(n, "ascending") for n in ("event.dataset", "event.provider", "event.code", "host.name", "soc.seq") if n in table.schema.names]
-    return _taken(table, pc.sort_indices(table, sort_keys=keys))
+_ORDER = ("event.dataset", "event.provider", "event.code", "host.name", "soc.seq")
 
 
-def _taken(table: pa.Table, rows: pa.Array) -> pa.Table:
-    """Those rows as memory of their own, column by column, so that only one column is ever held twice."""
-    return pa.table([column.combine_chunks().take(rows) for column in table.columns], schema=table.schema)
+def _split(held: list[pa.Table], rows: int) -> tuple[pa.Table, pa.Table]:
+    """The first `rows` rows of `held`, and the rest, as memory of their own; `held` is emptied.
+
+    The former are sorted so that like events lie together, in time order among themselves: the same bytes cost about a third less.
+    It goes column by column, each given back before the next, so that only one is ever held twice.
+    """
+    schema, total = held[0].schema, sum(table.num_rows for table in held)
+    keys = pa.concat_tables([table.select([n for n in _ORDER if n in schema.names]) for table in held]).slice(0, rows)
+    order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.schema.names])
+    after = pa.array(range(rows, total), pa.int64())
+    waiting = [list(table.columns) for table in held]
+    held.clear()
+    first, rest = [], []
+    for at, kind in enumerate(schema.types):
+        column = pa.chunked_array([chunk for columns in waiting for chunk in columns[at].chunks], kind).combine_chunks()
+        for columns in waiting:
+            columns[at] = None
+        first.append(column.take(order))
+        rest.append(column.take(after))
+        del column
+    return pa.table(first, schema=schema), pa.table(rest, schema=schema)
 
 
 _OWN = ("winlog.", "auditd.", "unmapped.", "labels.")

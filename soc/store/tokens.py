@@ -34,7 +34,7 @@ _BITS_PER_WORD = 16
 _PROBES = 8
 _MOST_NAMES = 2000
 _BLOCK = 1 << 18
-_SLICE = 2048
+_SLICE, _SLICE_BYTES = 2048, 10 << 20
 _MARKS = (',"', "\\", "\n", " ")
 _WORD = re.compile(rf"\w{{{SHORTEST},}}")
 
@@ -139,10 +139,11 @@ def _names(table: pa.Table) -> list[str] | None:
 def _texts(table: pa.Table) -> pa.ChunkedArray:
     """Every distinct stretch of the free-text fields between marks that stand in no word: far less text than the lines.
 
-    By slices of `_SLICE` rows, so that no more than one slice is ever held split.
+    A few rows at a time: while they are split they are in memory several times.
     """
-    found = [_stretches(table.slice(at, _SLICE)) for at in range(0, max(1, table.num_rows), _SLICE)]
-    return pa.chunked_array([pc.unique(pa.chunked_array([c for each in found for c in each.chunks], pa.string()))])
+    few = max(1, min(_SLICE, _SLICE_BYTES * table.num_rows // max(1, table.nbytes)))
+    found = [_stretches(table.slice(at, few)) for at in range(0, max(1, table.num_rows), few)]
+    return pa.chunked_array([pc.unique(pa.chunked_array([chunk for each in found for chunk in each.chunks], pa.string()))])
 
 
 def _stretches(table: pa.Table) -> pa.ChunkedArray:
@@ -179,16 +180,16 @@ def _distinct_hashes(pieces: pa.ChunkedArray) -> np.ndarray:
 def _hash_words(pieces: pa.ChunkedArray) -> np.ndarray:
     """The distinct hashes of the words in ASCII pieces, over their joined bytes at once."""
     found = [np.empty(0, dtype=np.uint64)]
-    for chunk in pieces.chunks:
-        joined = "\n".join(chunk.to_pylist()).encode()
+    for chunk in pc.binary_join_element_wise(pieces, "", "\n").chunks:  # each piece and a newline, one behind the other
+        if not len(chunk):
+            continue
+        ends = np.frombuffer(chunk.buffers()[1], dtype=np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+        data = np.frombuffer(chunk.buffers()[2], dtype=np.uint8)
         at = 0
-        while at < len(joined):
-            end = min(at + _BLOCK, len(joined))
-            if end < len(joined):
-                cut = joined.rfind(b"\n", at, end)
-                end = cut if cut > at else end if (cut := joined.find(b"\n", end)) < 0 else cut
-            found.append(_hash_block(np.frombuffer(joined, dtype=np.uint8, count=end - at, offset=at)))
-            at = end
+        while at < len(chunk):
+            upto = max(at + 1, int(np.searchsorted(ends, ends[at] + _BLOCK, "right")) - 1)
+            found.append(_hash_block(data[ends[at] : ends[upto]]))
+            at = upto
     return np.unique(np.concatenate(found))
 
 
