@@ -23,7 +23,7 @@ from soc.detect.watch import Guard
 from soc.event import Lane
 from soc.folder import DataFolder
 from soc.logs import start_logging
-from soc.supervisor import Supervisor, die_with_parent, give_back_memory, hold_role, write_note
+from soc.supervisor import Relief, Supervisor, die_with_parent, give_back_memory, hold_role, write_note
 
 __all__ = ["ROLES", "arguments", "main", "open_databases", "prepare", "reconcile", "running_centre"]
 
@@ -133,16 +133,14 @@ def run_normaliser(role: Role) -> None:
     keeper = threading.Thread(target=_keep_store, args=(role,), name="compactor", daemon=True)
     keeper.start()
     fault = ""
-    worked = False
+    relief = Relief()
     rest = 0.0  # until when live records gather: a cut of a few costs as much as one of thousands
     while not role.stopping.is_set():
         began = time.monotonic()
         try:
             took = normaliser.step(now_micros, live=began >= rest)
             fault = ""
-            if worked and not took:
-                give_back_memory()
-            worked = took > 0
+            relief.after(took > 0)
         except (StoreError, OSError) as error:  # a full disk, a failing one: nothing is lost, the journal keeps it; say so and try again
             took, fault = 0, str(error)
         role.beat(events=normaliser.events, fault=fault)
@@ -169,7 +167,7 @@ def _keep_store(role: Role) -> None:
     state, _ = open_databases(role.data, role.config)
     ledger, manifest, config = Ledger(state), Manifest.open(role.data), role.config
     compactor = Compactor(
-        data=role.data, disk=RealDisk(), manifest=manifest, passed=ledger.positions, index=build,
+        data=role.data, disk=RealDisk(), manifest=manifest, passed=ledger.positions, index=build, breathe=give_back_memory,
         limits=CompactionLimits(cut_age=int(config.compaction.minute * 1e6), hour_age=int(config.compaction.hour * 1e6),
                                 grace=int(config.compaction.grace * 1e6)))
     swept = expired = 0.0
@@ -227,10 +225,12 @@ def run_detector(role: Role) -> None:
         data=role.data, manifest=Manifest.open(role.data), database=state, rules=rules, engine=with_mappings,
         entity=entity_of, sink=sink, undone=undone_among, live_share=role.config.detector.live_share,
         watch=Watch(role.data / "run", role.name), verdict=take_verdict(role.data / "run", role.name))
+    relief = Relief()
     fault = ""
     while not role.stopping.is_set():
         try:
             took = detector.step(now_micros)
+            relief.after(took > 0)
             fault = ""
         except SocError as error:  # the cursor stands where it stood: nothing is skipped
             took, fault = 0, str(error)

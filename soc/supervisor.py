@@ -24,7 +24,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from soc.errors import LockedError
 
-__all__ = ["Child", "Overseer", "Supervisor", "apart", "die_with_parent", "give_back_memory", "hold_role", "write_note"]
+__all__ = ["Child", "Overseer", "Relief", "Supervisor", "apart", "die_with_parent", "give_back_memory", "hold_role", "write_note"]
 
 _FORK = get_context("fork")
 _Given = ParamSpec("_Given")
@@ -53,6 +53,20 @@ def give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):
         pass
+
+
+class Relief:
+    """Gives memory back when work comes to rest, and every few seconds of it: freed memory lies in pieces that few things fit in."""
+
+    def __init__(self, every: float = 5.0) -> None:
+        self._every, self._worked, self._last = every, False, time.monotonic()
+
+    def after(self, worked: bool) -> None:
+        """Called after each turn, with whether it did anything."""
+        if (worked and time.monotonic() - self._last > self._every) or (self._worked and not worked):
+            give_back_memory()
+            self._last = time.monotonic()
+        self._worked = worked
 
 
 def apart(work: Callable[_Given, _Found], *given: _Given.args, **named: _Given.kwargs) -> _Found:

@@ -29,6 +29,8 @@ from soc.store.segment import SegmentRow
 
 __all__ = ["CompactionLimits", "Compactor"]
 
+_BREATH = 4
+"""Row groups between two breaths."""
 MINUTE, HOUR, DAY = 60_000_000, 3_600_000_000, 86_400_000_000
 
 
@@ -56,7 +58,10 @@ class Compactor:
     """Merges files of one partition and lane. Owns its manifest connection; runs beside the normaliser."""
 
     def __init__(self, *, data: Path, disk: Disk, manifest: Manifest, passed: Callable[[], Mapping[Lane, int]],
-                 index: Callable[[pa.Table], bytes] | None = None, limits: CompactionLimits | None = None) -> None:
+                 index: Callable[[pa.Table], bytes] | None = None, limits: CompactionLimits | None = None,
+                 breathe: Callable[[], None] = lambda: None) -> None:
+        """`breathe` is called now and then during a merge: to give back memory, say."""
+        self._breathe = breathe
         self._data, self._disk, self._manifest, self._passed, self._index = data, disk, manifest, passed, index
         self._limits = limits or CompactionLimits()
 
@@ -158,6 +163,8 @@ class Compactor:
                 spans.append((*time_span(table, "@timestamp"), *time_span(table, "event.ingested")))
                 if self._index is not None:
                     tokens.append(self._index(table))
+                if len(spans) % _BREATH == 0:
+                    self._breathe()
             if writer is None:
                 return None
             writer.close()
