@@ -12,7 +12,7 @@ import typer
 
 from soc.commands.centre import Centre, open_centre
 from soc.commands.output import fail, say, show
-from soc.commands.rules_code import check, match, run_samples
+from soc.commands.rules_code import check, convert, match, run_samples
 from soc.errors import InputRefused, RuleError
 from soc.event import from_micros
 
@@ -136,6 +136,7 @@ def disable(ctx: typer.Context, rules: _Ids = None, everything: _All = False, le
 app.command("check")(check)
 app.command("match")(match)
 app.command("test")(run_samples)
+app.command("convert")(convert)
 
 
 # ---- helpers of this file

@@ -1,4 +1,4 @@
-"""`soc rules check|match|test`: rules as code, for a terminal or an agency's own CI. No server and no data folder needed.
+"""`soc rules check|match|test|convert`: rules as code, for a terminal or an agency's own CI. No server and no data folder needed.
 
 Exit codes of all of them: 0 clean, 1 faults or failures were found, 2 it could not run.
 """
@@ -15,49 +15,76 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from soc.commands.output import as_json_text, fail, inert, quiet, say, show
+from soc.commands.rules_report import Finding, Format, junit, sarif
+from soc.detect.convert import Target
 from soc.errors import InputRefused, NotFoundError, RuleError
 
 if TYPE_CHECKING:
     from soc.commands.rules_match import FileHit, Matcher
+    from soc.detect.rules import FoundRule
 
-__all__ = ["check", "match", "run_samples"]
+__all__ = ["check", "convert", "match", "run_samples"]
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Lists = Annotated[Path | None, typer.Option(
     "--lists", help="Folder of lists that placeholders are filled from.", exists=True, file_okay=False)]
 _Mappings = Annotated[Path | None, typer.Option(
     "--mappings", help="Folder of field mappings of your own.", exists=True, file_okay=False)]
+_Format = Annotated[Format, typer.Option("--format", help="text, json, sarif (code scanning) or junit (test reports).")]
+_Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write there instead of to stdout.", dir_okay=False)]
 CANNOT_RUN: Final = 2
 
 
 def check(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Rule files, folders or zips.", exists=True)],
     lists: _Lists = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
+    format: _Format = Format.TEXT,
+    output: _Output = None,
     as_json: _Json = False,
 ) -> None:
     """Check rules without importing them: a line per fault, as file:line: reason; exit code 1 if there are any.
 
-    No server and no data folder needed.
+    Warnings name rules that are sound and yet do not fire: no source here sends their events, or a placeholder waits for its list.
+    No server and no data folder needed. --format sarif or junit writes what code scanning or a CI's test report reads.
     """
     from soc.commands.rules_load import load_rules, together
 
     loaded = load_rules(paths, lists)
     unfit = together(loaded)[1]
-    loaded.faults += unfit
-    rows = [{"path": error.path, "line": error.line, "reason": error.message, "remedy": error.remedy} for error in loaded.faults]
-    if as_json:
-        show(rows, [], as_json=True)
+    faults = [Finding(error.path, error.line, error.message, error.remedy) for error in [*loaded.faults, *unfit]]
+    broken = {(error.path, error.line) for error in unfit}
+    others = [_checked(rule) for rule in loaded.rules if (rule.path, rule.line) not in broken]
+    warnings = [one for one in others if one.message]
+    format = Format.JSON if as_json else format
+    if format is Format.TEXT:
+        text = "".join(inert(f"{one.path}:{one.line}: {one.text}") + "\n" for one in faults)
+        text += "".join(inert(f"{one.path}:{one.line}: warning: {one.text}") + "\n" for one in warnings)
+    elif format is Format.JSON:
+        rows = [{"path": one.path, "line": one.line, "reason": one.message, "remedy": one.remedy} for one in faults]
+        text = as_json_text(rows, indent=1) + "\n"
     else:
-        for error in loaded.faults:
-            typer.echo(f"{error.path}:{error.line}: {_reason(error)}")
+        text = sarif([*faults, *warnings]) if format is Format.SARIF else junit("soc rules check", [*faults, *others])
+    _written(text, output)
+    if format is Format.TEXT:
         for path, reason in loaded.skipped[:20]:
             say(f"skipped {path}: {reason}")
-        waiting = sum(rule.rule is None for rule in loaded.rules)
-        fine = len(loaded.rules) - len({(error.path, error.line) for error in unfit})
-        say(f"{fine} rules are fine, {len(loaded.faults)} have faults, {len(loaded.skipped)} files are no rules."
-            + (f" {waiting} of the fine ones wait for the list of a placeholder." if waiting else ""))
-    if loaded.faults:
+        say(f"{len(others)} rules are fine, {len(faults)} have faults, {len(loaded.skipped)} files are no rules."
+            + (f" {len(warnings)} of the fine ones cannot fire yet." if warnings else ""))
+    if faults or (strict and warnings):
         raise typer.Exit(1)
+
+
+def _checked(rule: FoundRule) -> Finding:
+    """What there is to say of a rule that is sound."""
+    from soc.detect.readiness import why_not
+
+    reason, remedy = "", ""
+    if rule.rule is None:
+        reason, remedy = f"it waits for the list of {rule.off}", "--lists names the folder of lists"
+    elif rule.kind == "rule":
+        reason = why_not(rule.logsource)
+    return Finding(rule.path, rule.line, reason, remedy, "rule-warning", rule.title)
 
 
 def match(
@@ -109,23 +136,98 @@ def match(
 
 def run_samples(
     path: Annotated[Path | None, typer.Argument(metavar="[PATH]", help="A folder of rules; our own if not given.")] = None,
+    require_samples: Annotated[bool, typer.Option("--require-samples", help="Each rule needs a sample that matches and one that does not.")] = False,
+    format: _Format = Format.TEXT,
+    output: _Output = None,
     as_json: _Json = False,
 ) -> None:
     """Run the samples beside rules (rule.samples.jsonl) through parser and engine; exit code 1 if one is judged wrongly."""
-    from soc.commands.rules_samples import judge_samples
+    from soc.commands.rules_samples import judge_samples, lacking
     from soc.content import content
 
+    format = Format.JSON if as_json else format
     try:
         folder = path or content("rules")
     except NotFoundError:
-        show([], [], as_json=as_json, empty="There are no rules with samples here.")
+        show([], [], as_json=format is Format.JSON, empty="There are no rules with samples here.")
         return
     results = judge_samples(folder, _now())
-    columns = ["rule", "line", "expected", "verdict", "fault"]
-    show(results, columns, as_json=as_json, empty=f"There are no samples under {folder}.")
+    lacks = lacking(folder, results) if require_samples else []
+    missing = [Finding(str(rule), line, lack, "", "sample-missing", "samples") for rule, line, lack in lacks]
     wrong = sum(not row["passed"] for row in results)
-    say(f"{len(results)} samples, {wrong} wrong.")
-    if wrong:
+    if format in (Format.TEXT, Format.JSON) and output is None:
+        columns = ["rule", "line", "expected", "verdict", "fault"]
+        show(results, columns, as_json=format is Format.JSON, empty=f"There are no samples under {folder}.")
+        for lack in missing:
+            typer.echo(inert(f"{lack.path}:{lack.line}: {lack.text}"), err=True)
+    elif format in (Format.TEXT, Format.JSON):
+        faults = [one for one in (*map(_judged, results), *missing) if one.message]
+        text = "".join(f"{one.path}:{one.line}: {one.text}\n" for one in faults)
+        _written(as_json_text(results, indent=1) + "\n" if format is Format.JSON else text, output)
+    else:
+        findings = [*map(_judged, results), *missing]
+        _written(sarif(findings) if format is Format.SARIF else junit("soc rules test", findings), output)
+    say(f"{len(results)} samples, {wrong} wrong." + (f" {len(missing)} rules lack samples." if missing else ""))
+    if wrong or missing:
+        raise typer.Exit(1)
+
+
+def _judged(row: dict[str, Any]) -> Finding:
+    """A sample's verdict, at its place in the file of samples."""
+    from soc.commands.rules_samples import SAMPLES
+
+    words = {True: "matches", False: "does not match", None: "cannot be judged"}
+    wrong = "" if row["passed"] else row["fault"] or f"it {words[row['verdict']]}, but should be one that {words[row['expected']]}"
+    place = str(Path(row["rule"]).with_suffix("")) + SAMPLES
+    return Finding(place, row["line"], wrong, "", "sample-wrong", f"{Path(row['rule']).stem} line {row['line']}")
+
+
+def _written(text: str, output: Path | None) -> None:
+    """Onto stdout, or as a file. Raises typer.Exit if that cannot be written."""
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        fail(f"{output}: {error.strerror or error}", "name a file that can be written with --output", CANNOT_RUN)
+
+
+def convert(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Rule files, folders or zips.", exists=True)],
+    to: Annotated[Target, typer.Option("--to", help="lucene, esql, eql (Elasticsearch) or kql (Kusto: Microsoft Sentinel and Defender).")],
+    pipeline: Annotated[list[str] | None, typer.Option(
+        "--pipeline", "-p", help="A field mapping such as ecs_windows, or a file of one; repeatable, applied in order.")] = None,
+    lists: _Lists = None,
+    output: _Output = None,
+    as_json: _Json = False,
+) -> None:
+    """Give rules as queries of another engine, each behind a line with its id and title.
+
+    What the target cannot say is named on stderr, and the rest goes on. Exit codes: 0 all, 1 some could not be given, 2 it could not run.
+    No server and no data folder needed.
+    """
+    from soc.commands.rules_load import load_rules
+    from soc.detect.convert import Query, convert_rules
+
+    loaded = load_rules(paths, lists)
+    try:
+        found = list(convert_rules(loaded.rules, to, pipeline or []))
+    except InputRefused as refused:
+        fail(refused.message, refused.remedy, CANNOT_RUN)
+    queries = [one for one in found if isinstance(one, Query)]
+    faults = [*loaded.faults, *(one for one in found if isinstance(one, RuleError))]
+    if as_json:
+        rows = [{"rule_id": one.rule.rule_id, "title": one.rule.title, "path": one.rule.path, "target": to.value, "queries": one.texts}
+                for one in queries]
+        _written(as_json_text(rows, indent=1) + "\n", output)
+    else:
+        lines = [line for one in queries for line in (f"# {one.rule.rule_id} {one.rule.title}", *one.texts)]
+        _written("".join(inert(line) + "\n" for line in lines), output)
+    for error in faults:
+        typer.echo(inert(f"{error.path}:{error.line}: {_reason(error)}"), err=True)
+    say(f"{len(queries)} rules as {to.value}, {len(faults)} could not be given.")
+    if faults:
         raise typer.Exit(1)
 
 

@@ -5,6 +5,8 @@ A sample of several records is one story: what correlations make of it is judged
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,12 +15,13 @@ from soc.commands.rules_match import as_match
 from soc.detect.assembly import RuleSet
 from soc.detect.correlation.memory import MemoryCorrelations
 from soc.detect.engine import Engine
+from soc.detect.rules import read_rules
 from soc.event import FrameContext
 from soc.normalise.records import Parsers
 from soc.store.columns import batch_of
 from soc.store.fold import add_folded
 
-__all__ = ["SAMPLES", "judge_samples"]
+__all__ = ["SAMPLES", "judge_samples", "lacking"]
 
 SAMPLES: Final = ".samples.jsonl"
 _MOST_RECORDS: Final = 10_000
@@ -43,6 +46,17 @@ def judge_samples(folder: Path, now: int) -> list[dict[str, Any]]:
             if line.strip():
                 results.append(bench.judge(rule_path, number, line, fault))
     return results
+
+
+def lacking(folder: Path, results: Sequence[Mapping[str, Any]]) -> list[tuple[Path, int, str]]:
+    """(file, 1, what is missing) of each rule file under `folder` without a sample that must match and one that must not."""
+    there: dict[str, set[bool]] = defaultdict(set)
+    for row in results:
+        there[row["rule"]].add(row["expected"])
+    words = {True: "sample that must match", False: "sample that must not match"}
+    files = sorted(path for path in folder.rglob("*.yml") if read_rules(str(path), path.read_bytes())[0])
+    return [(path, 1, "it has no " + " and no ".join(words[one] for one in sorted({True, False} - there[str(path)], reverse=True)))
+            for path in files if not {True, False} <= there[str(path)]]
 
 
 class _Bench:

@@ -16,8 +16,9 @@ from soc.config import settings
 ROOT = Path(__file__).parents[2]
 PACKAGES = [name for name in ("soc", "alerts", "collectors", "agents") if (ROOT / name / "__init__.py").exists()]
 SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
-BY_OTHERS = {"httptools", "psycopg", "python-multipart", "tzdata"}
-"""Loaded by another package rather than imported here: an HTTP parser, a dialect, a form parser, zone files."""
+BY_OTHERS = {"httptools", "psycopg", "python-multipart", "tzdata", "sigma-cli", "pysigma-backend-elasticsearch", "pysigma-backend-kusto",
+             "pysigma-pipeline-sysmon", "pysigma-pipeline-windows"}
+"""Loaded by another package rather than imported here: an HTTP parser, a dialect, a form parser, zone files, plugins of pySigma."""
 
 HOMES = {
     "ahocorasick_rs": "soc/detect/engine/", "argon2": "soc/access/passwords.py", "duckdb": "soc/store/embedded_engine.py",

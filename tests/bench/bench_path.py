@@ -33,7 +33,7 @@ from soc.store.node import NodeDatabase
 from soc.store.tokens import build
 
 NOW = 1_790_000_000_000_000
-DAY = 86_400_000_000
+MINUTE = 60_000_000
 
 
 def main() -> None:
@@ -61,19 +61,21 @@ def run(name: str, lines: list[bytes], seconds: float, facts: dict[str, object])
         normaliser = Normaliser(data=data, disk=RealDisk(), manifest=manifest, source=JournalSource(data, RealDisk()), parser=Parsers(),
                                 centre="bench")
         compactor = Compactor(data=data, disk=RealDisk(), manifest=manifest, passed=lambda: dict.fromkeys(Lane, 1 << 60), index=build,
-                              limits=CompactionLimits(cut_age=0, hour_age=0, grace=0))
+                              limits=CompactionLimits(grace=0))
+        passes = -(-CompactionLimits().enough // len(lines))  # a minute's load: then every event is compacted once
         compacted = 0.0
         while time.monotonic() < until:
-            asyncio.run(fill(data, lines, loop))
+            for turn in range(passes if loop else 1):
+                asyncio.run(fill(data, lines, loop * passes + turn))
             began = time.process_time()
             while took := normaliser.step(lambda: NOW):
                 events += took
             normalised += time.process_time() - began
             began = time.process_time()
-            while compactor.step(NOW + 2 * DAY):
+            while compactor.step(NOW + 2 * MINUTE):
                 pass
             compacted += time.process_time() - began
-            compactor.sweep(NOW + 3 * DAY)
+            compactor.sweep(NOW + 60 * MINUTE)
             if loop == 0:
                 first_size = sum(p.stat().st_size for p in (data / "segments").rglob("*") if p.is_file())
             loop += 1
