@@ -148,7 +148,7 @@ class DiskConfig:
 class DetectorConfig:
     """Reads new segments past all rules."""
 
-    poll: float = setting(Kind.DURATION, "250ms", "How often to look for new cuts.", low="50ms", high="5s")
+    poll: float = setting(Kind.DURATION, "500ms", "How often to look for new cuts.", low="50ms", high="5s")
     live_share: int = setting(Kind.COUNT, "4", "Live cuts that may go before a waiting bulk one.", low="1", high="100")
 
 
