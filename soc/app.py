@@ -31,6 +31,10 @@ ROLES = ("gateway", "normaliser", "detector", "console")
 _log = logging.getLogger(__name__)
 _FOLDERS = ("journal", "cuts", "segments", "quarantine", "run", "tmp")
 _BEAT = 1.0
+_GAPS = 1.0
+"""Seconds between looks at gaps and rules that stand aside; each has its own, growing pause in the ledger."""
+_KEEPING = {"compact": 2.0, "sweep": 10.0, "retention": 600.0}
+"""Jobs behind the detector and the seconds between their runs."""
 
 
 def now_micros() -> int:
@@ -157,6 +161,7 @@ def run_normaliser(role: Role) -> None:
 def _keep_store(role: Role) -> None:
     """Compaction in tiers behind the detector, the sweeper every 10 s, retention every 10 min."""
     from soc.detect.ledger import Ledger
+    from soc.detect.schedule import Schedule
     from soc.errors import SocError
     from soc.store.compact import CompactionLimits, Compactor
     from soc.store.disk import RealDisk
@@ -170,28 +175,33 @@ def _keep_store(role: Role) -> None:
         data=role.data, disk=RealDisk(), manifest=manifest, passed=ledger.positions, index=build, breathe=give_back_memory,
         limits=CompactionLimits(cut_age=int(config.compaction.minute * 1e6), hour_age=int(config.compaction.hour * 1e6),
                                 grace=int(config.compaction.grace * 1e6)))
-    swept = expired = 0.0
     cleaned = False
-    while not role.stopping.is_set():
-        busy = 0
-        try:
-            if not cleaned:
-                compactor.clean()
-                cleaned = True
-            busy = compactor.step(now_micros())
+    due: set[str] = set()
+    with Schedule(_KEEPING) as schedule:
+        while not role.stopping.is_set():
+            due |= schedule.due()
+            busy = 0
+            try:
+                if not cleaned:
+                    compactor.clean()
+                    cleaned = True
+                busy = compactor.step(now_micros())
+                if busy:
+                    give_back_memory()
+                if "sweep" in due:
+                    compactor.sweep(now_micros())
+                    due.discard("sweep")
+                if "retention" in due:
+                    expire(manifest, config.retention.classes, config.retention.default, now_micros(), ledger.expiring(now_micros))
+                    due.discard("retention")
+            except (SocError, OSError) as fault:  # tried again, and what is due stays due; the events are where they were
+                cleaned = False  # a half-written file may lie about
+                _log.warning("compaction failed; it is tried again", extra={"fault": str(fault)})
+                role.stopping.wait(5)
             if busy:
-                give_back_memory()
-            if time.monotonic() - swept > 10:
-                swept = time.monotonic()
-                compactor.sweep(now_micros())
-            if time.monotonic() - expired > 600:
-                expired = time.monotonic()
-                expire(manifest, config.retention.classes, config.retention.default, now_micros(), ledger.expiring(now_micros))
-        except (SocError, OSError) as fault:  # tried again; the events are where they were
-            cleaned = False  # a half-written file may lie about
-            _log.warning("compaction failed; it is tried again", extra={"fault": str(fault)})
-            role.stopping.wait(5)
-        role.stopping.wait(0.05 if busy else 2.0)
+                role.stopping.wait(0.05)
+            else:
+                due |= schedule.wait()
 
 
 def run_detector(role: Role) -> None:
@@ -204,6 +214,7 @@ def run_detector(role: Role) -> None:
     from soc.detect.loop import Detector, Matcher
     from soc.detect.pipelines import Pipelines
     from soc.detect.rulestore import RuleStore, entity_by_default, entity_of
+    from soc.detect.schedule import Schedule
     from soc.detect.watch import Watch, take_verdict
     from soc.errors import SocError
     from soc.ingest.imports import undone_among
@@ -227,16 +238,22 @@ def run_detector(role: Role) -> None:
         watch=Watch(role.data / "run", role.name), verdict=take_verdict(role.data / "run", role.name))
     relief = Relief()
     fault = ""
-    while not role.stopping.is_set():
-        try:
-            took = detector.step(now_micros)
-            relief.after(took > 0)
-            fault = ""
-        except SocError as error:  # the cursor stands where it stood: nothing is skipped
-            took, fault = 0, str(error)
-        role.beat(events=detector.events, matches=detector.matches, filled=detector.filled, rules=detector.rules, fault=fault)
-        if not took:
-            role.stopping.wait(1.0 if fault else role.config.detector.poll)
+    with Schedule({"judge": role.config.detector.poll, "gaps": _GAPS}) as schedule:
+        due = schedule.wait()
+        while not role.stopping.is_set():
+            try:
+                took = detector.step(now_micros, fill="gaps" in due)
+                relief.after(took > 0)
+                fault = ""
+            except SocError as error:  # the cursor stands where it stood: nothing is skipped
+                took, fault = 0, str(error)
+            role.beat(events=detector.events, matches=detector.matches, filled=detector.filled, rules=detector.rules, fault=fault)
+            if took:
+                due |= schedule.due()  # what came due stays so until nothing waits
+                continue
+            if fault:
+                role.stopping.wait(1.0)
+            due = schedule.wait()
 
 
 def run_gateway(role: Role, *, listen: bool) -> None:

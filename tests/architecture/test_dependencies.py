@@ -21,8 +21,8 @@ BY_OTHERS = {"httptools", "psycopg", "python-multipart", "tzdata", "sigma-cli", 
 """Loaded by another package rather than imported here: an HTTP parser, a dialect, a form parser, zone files, plugins of pySigma."""
 
 HOMES = {
-    "ahocorasick_rs": "soc/detect/engine/", "argon2": "soc/access/passwords.py", "duckdb": "soc/store/embedded_engine.py",
-    "evtx": "collectors/evtx.py", "fastapi": "soc/console/", "jinja2": "soc/console/pages/", "lark": "soc/store/query",
+    "ahocorasick_rs": "soc/detect/engine/", "apscheduler": "soc/detect/schedule.py", "argon2": "soc/access/passwords.py",
+    "duckdb": "soc/store/embedded_engine.py", "evtx": "collectors/evtx.py", "fastapi": "soc/console/", "jinja2": "soc/console/pages/", "lark": "soc/store/query",
     "msgspec": "soc/detect/", "pydantic": "soc/console/", "re2": "soc/detect/engine/", "sigma": "soc/detect/",
     "typer": "soc/c", "rich": "soc/commands/",
 }
