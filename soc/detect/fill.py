@@ -13,7 +13,7 @@ from soc.database import Database
 from soc.detect.compiled import CompiledRule
 from soc.detect.isolation import SUSPECT, THROWS, Isolated, Isolation
 from soc.detect.judge import Judge, Jury, Seen
-from soc.detect.ledger import EVERY_RULE, Gap, Ledger, pause
+from soc.detect.ledger import EVERY_RULE, Gap, Ledger, damaged, pause
 from soc.detect.ranges import minus
 from soc.detect.watch import FILL, TRIAL
 from soc.errors import SocError
@@ -27,6 +27,7 @@ _TRIAL: Final = 5_000
 _TRIAL_LIMIT: Final = 1.0
 """Seconds that one rule may take over a trial: where it hangs, everyone waits so long, and for the restart."""
 _STRANGE: Final = "the rule fails at this event"
+_ABSENT: Final = "no file holds these positions any more"
 _log = logging.getLogger(__name__)
 
 
@@ -118,9 +119,10 @@ class Filler:
                 if error := seen.failed.get(gap.rule_id, ""):
                     self._ledger.fail(connection, gap.rule_id, lane, first, last, error, at)
                     continue
-                for path, low, high in seen.damaged:
-                    self._ledger.fail(connection, gap.rule_id, lane, low, high, f"damaged: {path}", at)
-                for low, high in minus([(first, last)], [(low, high) for _, low, high in seen.damaged]):
+                gone = [(low, high, damaged(path)) for path, low, high in seen.damaged] + [(low, high, _ABSENT) for low, high in seen.absent]
+                for low, high, reason in gone:
+                    self._ledger.gone(connection, gap.rule_id, lane, low, high, reason, at)
+                for low, high in minus([(first, last)], [(low, high) for low, high, _ in gone]):
                     self._ledger.fill(connection, gap.rule_id, lane, low, high, version, at)
             if gaps[0].rule_id == EVERY_RULE:
                 new = [Gap(rule_id, lane, first, last, error, 1, at, at + pause(1), error) for rule_id, error in seen.failed.items()]

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from soc.detect.compiled import CompiledRule
 from soc.detect.engine import Hit
 from soc.detect.match import Match, MatchSink
+from soc.detect.ranges import Range, minus
 from soc.detect.watch import LIVE, Watch
 from soc.errors import StoreError
 from soc.event import Event, Lane, Origin, Position, event_id
@@ -62,13 +63,14 @@ class Jury:
 class Seen:
     """What came of a look: matches, the rules that failed with their error, damaged files, and events that were too much.
 
-    `damaged` names each file with the positions it held; `strange` holds, per rule, sequences at which it failed while it
-    judged the others. `files`: how many were read.
+    `damaged` names each file with the positions it held; `absent` are positions that no file holds, damaged or whole; `strange`
+    holds, per rule, sequences at which it failed while it judged the others. `files`: how many were read.
     """
 
     matches: list[Match] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     damaged: list[tuple[str, int, int]] = field(default_factory=list)
+    absent: list[Range] = field(default_factory=list)
     strange: dict[str, list[int]] = field(default_factory=dict)
     files: int = 0
 
@@ -77,6 +79,7 @@ class Seen:
         self.matches += other.matches
         self.failed |= other.failed
         self.damaged += [one for one in other.damaged if one not in self.damaged]
+        self.absent = other.absent
         self.strange |= other.strange
         self.files = max(self.files, other.files)
 
@@ -110,6 +113,8 @@ class Judge:
             seen = Seen()
             if self._looked(seen, jury, lane, first, last, now, kind, limit or self._limit):
                 seen.damaged = self.manifest.quarantined_within(lane, first, last)
+                held = [(s.first, s.last) for s in self.manifest.covering(lane, first, last)]
+                seen.absent = minus([(first, last)], [*held, *((low, high) for _, low, high in seen.damaged)])
                 return seen
         raise StoreError(f"the files of {lane}/{first}-{last} change faster than they can be read")
 

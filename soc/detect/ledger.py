@@ -5,7 +5,7 @@ has not seen [first, last), and why. Spans, gaps, alerts and the cursor are writ
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Final
 
@@ -17,7 +17,7 @@ from soc.errors import StoreError
 from soc.event import Lane
 from soc.store.segment import SegmentRow
 
-__all__ = ["CONSUMER", "EVERY_RULE", "FILLED", "LOST", "Closed", "Gap", "Ledger", "Span", "Superseded", "pause"]
+__all__ = ["CONSUMER", "EVERY_RULE", "FILLED", "LOST", "Closed", "Gap", "Ledger", "Span", "Superseded", "damaged", "pause"]
 
 CONSUMER: Final = "detector"
 EVERY_RULE: Final = "*"
@@ -66,6 +66,7 @@ CLOSED = Table(
     Column("closed", BigInteger, nullable=False),
 )
 
+_DAMAGED: Final = "damaged: "
 _FIRST_PAUSE, _LONGEST_PAUSE = 10_000_000, 3_600_000_000
 
 
@@ -122,6 +123,11 @@ class Closed:
 def pause(attempts: int) -> int:
     """Microseconds to wait after that many failures: 10 s, 20 s, 40 s … an hour."""
     return int(min(_FIRST_PAUSE << min(max(attempts, 1) - 1, 20), _LONGEST_PAUSE))
+
+
+def damaged(path: str) -> str:
+    """The reason of what is not seen because the file at `path` is in quarantine."""
+    return _DAMAGED + path
 
 
 class Ledger:
@@ -247,6 +253,26 @@ class Ledger:
             for piece in pieces:
                 _close(connection, piece, LOST, reason, "", now)
         return len(found)
+
+    def gone(self, connection: Connection, rule_id: str, lane: str, first: int, last: int, reason: str, now: int) -> None:
+        """Close the gap of a rule over [first, last), since there is nothing left to see. What is recorded as lost already is not again."""
+        of = select(CLOSED.c.first, CLOSED.c.last).where(CLOSED.c.rule_id == rule_id, CLOSED.c.lane == lane, CLOSED.c.outcome == LOST)
+        for gap in _carve(connection, rule_id, lane, first, last):
+            known = connection.execute(of.where(CLOSED.c.first < gap.last, CLOSED.c.last > gap.first)).all()
+            for low, high in minus([(gap.first, gap.last)], [(row.first, row.last) for row in known]):
+                _close(connection, replace(gap, first=low, last=high), LOST, reason, "", now)
+
+    def reopen(self, standing: Collection[str], now: int) -> None:
+        """What was lost with a damaged file that is among the files `standing` again (paths) is a gap once more."""
+        query = select(CLOSED).where(CLOSED.c.outcome == LOST, CLOSED.c.reason.startswith(_DAMAGED))
+        with self._database.read() as c:
+            found = [row for row in c.execute(query).all() if row.reason.removeprefix(_DAMAGED) in standing]
+        if found:
+            with self._database.write() as connection:
+                for row in found:
+                    connection.execute(delete(CLOSED).where(CLOSED.c.id == row.id))
+                    reason = f"restored: {row.reason.removeprefix(_DAMAGED)}"
+                    self.note_gaps(connection, [Gap(row.rule_id, row.lane, row.first, row.last, reason, 0, now)])
 
     def expiring(self, now: Callable[[], int]) -> Callable[[Sequence[SegmentRow]], None]:
         """What retention is to call before it removes files: rules that had still to see them never will, and that is noted."""

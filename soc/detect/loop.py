@@ -17,7 +17,7 @@ from soc.detect.compiled import CompiledRule
 from soc.detect.fill import Filler
 from soc.detect.isolation import HANGS, SUSPECT, THROWS, Isolated, Isolation, outdated
 from soc.detect.judge import EngineMaker, Judge, Jury, Matcher, Seen, chunks
-from soc.detect.ledger import EVERY_RULE, Gap, Ledger
+from soc.detect.ledger import EVERY_RULE, Gap, Ledger, damaged
 from soc.detect.match import MatchSink
 from soc.detect.watch import FILL, Evaluation, Watch
 from soc.event import Event, Lane
@@ -85,6 +85,8 @@ class Detector:
 
     def _changed(self, *, first: bool, now: int) -> None:
         """The rule set is another one: rules set aside in another version are well, the others are tried, the gone have no gaps."""
+        if first:
+            self._ledger.reopen({segment.path for segment in self._manifest.snapshot().segments}, now)
         if first and self._verdict is not None:
             self._suspect(self._verdict, now)
         aside = self._isolation.all()
@@ -174,9 +176,10 @@ class Detector:
         first = max(first, begin)
         seen = self._seen(jury, lane, first, last, at)
         gaps = [Gap(EVERY_RULE, lane.value, begin, first, "no cut holds these positions", 0, at)] if first > begin else []
-        gaps += [Gap(EVERY_RULE, lane.value, low, high, f"damaged: {path}", 0, at) for path, low, high in seen.damaged]
+        gaps += [Gap(EVERY_RULE, lane.value, low, high, damaged(path), 0, at) for path, low, high in seen.damaged]
         reasons = {one.rule_id: one.reason for one in self._aside.values()} | {r: f"{THROWS}: {e}" for r, e in seen.failed.items()}
-        gaps += [Gap(rule_id, lane.value, first, last, reason, 0, at) for rule_id, reason in reasons.items()]
+        if seen.files or seen.damaged:  # in a cut of which no record became an event there was nothing to miss
+            gaps += [Gap(rule_id, lane.value, first, last, reason, 0, at) for rule_id, reason in reasons.items()]
         with self._database.write() as connection:
             kept = self._judge.deliver(connection, seen.matches, now())
             self._ledger.note_gaps(connection, gaps)

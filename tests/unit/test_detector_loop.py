@@ -47,7 +47,7 @@ def test_a_damaged_cut_is_quarantined_named_and_the_rest_judged(parts: Parts) ->
     parts.run(parts.detector(Rules("a"), sink))
     assert sink.of("a") == [n for n in range(100) if not 40 <= n < 50]
     assert [path for _, path, _ in parts.manifest.quarantined()] == [victim.path]
-    assert [(g.rule_id, g.first, g.last) for g in Ledger(parts.state).gaps()] == [("*", 40, 50)]
+    assert [(c.rule_id, c.first, c.last, c.outcome) for c in Ledger(parts.state).closed()] == [("*", 40, 50, "lost")]
 
 
 def test_a_failing_sink_moves_no_cursor(parts: Parts) -> None:
