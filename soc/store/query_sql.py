@@ -233,7 +233,7 @@ def _phrase(pattern: Pattern, value: str) -> Condition:
     literals = [part for part in pattern.parts if isinstance(part, str)]
     found = [words(part) for part in literals]
     text = f"lower({value})"
-    if not any(found) and len(pattern.parts) == 1:
+    if literals and not any(found) and len(pattern.parts) == 1:
         return Condition(f"contains({text}, ?)", [literals[0]])
     exact = Condition(f"regexp_matches({text}, ?, 's')", [phrase_source(pattern, _GAP, _START, _END)])
     before = [Condition(f"regexp_matches({value}, ?)", ["(?i)" + _ASCII_GAP.join(some)]) for some in found if some and all(map(str.isascii, some))]
