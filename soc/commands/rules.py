@@ -36,7 +36,8 @@ _EVERYTHING = 1_000_000
 @app.command("import")
 def import_(
     ctx: typer.Context,
-    path: Annotated[Path, typer.Argument(metavar="PACK", help="A .zip, a folder, or one .yml file.", exists=True)],
+    path: Annotated[Path | None, typer.Argument(metavar="[PACK]", help="A .zip, a folder, or one .yml file.", exists=True)] = None,
+    builtin: Annotated[bool, typer.Option("--builtin", help="Our own rules, that come with the centre, as the pack \"soc\".")] = False,
     off: Annotated[bool, typer.Option("--off", help="Leave new rules switched off.")] = False,
     name: Annotated[str, typer.Option("--name", help="The pack's name; its file name if not given.")] = "",
     as_json: _Json = False,
@@ -45,6 +46,11 @@ def import_(
 
     Works with the server running or stopped; a running detector takes the change up within seconds.
     """
+    from soc.content import content
+
+    if builtin == (path is not None):
+        fail("one pack is imported at a time", "name a PACK, or give --builtin", 2)
+    path, name = (path, name) if path is not None else (content("rules"), name or "soc")
     store, centre = _store(ctx)
     try:
         with _Progress(as_json) as progress:

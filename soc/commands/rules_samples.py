@@ -15,6 +15,7 @@ from soc.commands.rules_match import as_match
 from soc.detect.assembly import RuleSet
 from soc.detect.correlation.memory import MemoryCorrelations
 from soc.detect.engine import Engine
+from soc.detect.packs import SAMPLES
 from soc.detect.rules import read_rules
 from soc.event import FrameContext
 from soc.normalise.records import Parsers
@@ -23,7 +24,6 @@ from soc.store.fold import add_folded
 
 __all__ = ["SAMPLES", "judge_samples", "lacking"]
 
-SAMPLES: Final = ".samples.jsonl"
 _MOST_RECORDS: Final = 10_000
 
 

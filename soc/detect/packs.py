@@ -20,7 +20,7 @@ from typing import BinaryIO, Final
 from soc.detect.yamltext import MAX_BYTES
 from soc.errors import InputRefused, TooLargeError
 
-__all__ = ["LOCAL", "MAX_ENTRIES", "Pack", "PackFile", "read_pack"]
+__all__ = ["LOCAL", "SAMPLES", "MAX_ENTRIES", "Pack", "PackFile", "read_pack"]
 
 LOCAL: Final = "local"
 """The pack of rules imported as single files."""
@@ -29,6 +29,8 @@ MAX_TOTAL: Final = 256 * 1024 * 1024
 """Bytes of all rule files together."""
 _MAX_DECLARED: Final = 2 * 1024 * 1024 * 1024
 _MAX_DIRECTORY: Final = 16 * 1024 * 1024
+SAMPLES: Final = ".samples.jsonl"
+"""How a file beside a rule ends that holds its samples."""
 _RULE_NAME: Final = re.compile(r"\.ya?ml\Z", re.IGNORECASE)
 _DAMAGED: Final = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError, UnicodeError, struct.error)
@@ -78,7 +80,8 @@ def _folder(path: Path) -> Pack:
         if place.is_symlink() or not place.is_file():
             pack.skipped.append((name, "a link or special file: not followed"))
         elif not _RULE_NAME.search(name):
-            pack.skipped.append((name, "not a rule file by its name"))
+            if not name.endswith(SAMPLES):
+                pack.skipped.append((name, "not a rule file by its name"))
         else:
             try:
                 with place.open("rb") as file:
@@ -113,7 +116,8 @@ def _zip(path: Path, file: BinaryIO) -> Pack:
                 if entry.is_dir():
                     continue
                 if not _RULE_NAME.search(entry.filename):
-                    pack.skipped.append((entry.filename, "not a rule file by its name"))
+                    if not entry.filename.endswith(SAMPLES):
+                        pack.skipped.append((entry.filename, "not a rule file by its name"))
                     continue
                 with archive.open(entry) as member:
                     data = member.read(MAX_BYTES + 1)
