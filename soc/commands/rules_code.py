@@ -45,7 +45,8 @@ def check(
 ) -> None:
     """Check rules without importing them: a line per fault, as file:line: reason; exit code 1 if there are any.
 
-    Warnings name rules that are sound and yet do not fire: no source here sends their events, or a placeholder waits for its list.
+    Warnings name what sound rules do that their authors hardly mean: no source here sends their events, a field is misspelt, a
+    selection is not used, a star in a path is no wildcard, a placeholder waits for its list.
     No server and no data folder needed. --format sarif or junit writes what code scanning or a CI's test report reads.
     """
     from soc.commands.rules_load import load_rules, together
@@ -54,14 +55,16 @@ def check(
     unfit = together(loaded)[1]
     faults = [Finding(error.path, error.line, error.message, error.remedy) for error in [*loaded.faults, *unfit]]
     broken = {(error.path, error.line) for error in unfit}
-    others = [_checked(rule) for rule in loaded.rules if (rule.path, rule.line) not in broken]
+    fine = [rule for rule in loaded.rules if (rule.path, rule.line) not in broken]
+    others = [one for rule in fine for one in _advised(rule, strict)]
     warnings = [one for one in others if one.message]
     format = Format.JSON if as_json else format
     if format is Format.TEXT:
         text = "".join(inert(f"{one.path}:{one.line}: {one.text}") + "\n" for one in faults)
         text += "".join(inert(f"{one.path}:{one.line}: warning: {one.text}") + "\n" for one in warnings)
     elif format is Format.JSON:
-        rows = [{"path": one.path, "line": one.line, "reason": one.message, "remedy": one.remedy} for one in faults]
+        rows = [{"path": one.path, "line": one.line, "level": "fault" if one in faults else "warning", "reason": one.message, "remedy": one.remedy}
+                for one in [*faults, *warnings]]
         text = as_json_text(rows, indent=1) + "\n"
     else:
         text = sarif([*faults, *warnings]) if format is Format.SARIF else junit("soc rules check", [*faults, *others])
@@ -69,22 +72,18 @@ def check(
     if format is Format.TEXT:
         for path, reason in loaded.skipped[:20]:
             say(f"skipped {path}: {reason}")
-        say(f"{len(others)} rules are fine, {len(faults)} have faults, {len(loaded.skipped)} files are no rules."
-            + (f" {len(warnings)} of the fine ones cannot fire yet." if warnings else ""))
+        say(f"{len(fine)} rules are fine, {len(faults)} have faults, {len(loaded.skipped)} files are no rules."
+            + (f" {len(warnings)} warnings." if warnings else ""))
     if faults or (strict and warnings):
         raise typer.Exit(1)
 
 
-def _checked(rule: FoundRule) -> Finding:
-    """What there is to say of a rule that is sound."""
-    from soc.detect.readiness import why_not
+def _advised(rule: FoundRule, strict: bool) -> list[Finding]:
+    """What there is to say of a rule that is sound: warnings, or that it is well."""
+    from soc.detect.advice import advice
 
-    reason, remedy = "", ""
-    if rule.rule is None:
-        reason, remedy = f"it waits for the list of {rule.off}", "--lists names the folder of lists"
-    elif rule.kind == "rule":
-        reason = why_not(rule.logsource)
-    return Finding(rule.path, rule.line, reason, remedy, "rule-warning", rule.title)
+    return [Finding(one.path, one.line, one.message, one.remedy, "rule-warning", rule.title, strict) for one in advice(rule)] or [
+        Finding(rule.path, rule.line, name=rule.title)]
 
 
 def match(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import quote
@@ -47,7 +48,9 @@ class Finding:
     remedy: str = ""
     kind: str = "rule-fault"
     name: str = ""
-    """What was looked at: a rule's title, a sample."""
+    """What was looked at: a rule's title, a sample. Findings in a row of one name and file are one test case."""
+    strict: bool = False
+    """Whether a warning fails too."""
 
     @property
     def text(self) -> str:
@@ -56,8 +59,8 @@ class Finding:
 
     @property
     def fails(self) -> bool:
-        """Whether it is a fault, rather than well or a warning."""
-        return bool(self.message) and self.kind != "rule-warning"
+        """Whether it is a fault, rather than well or a mere warning."""
+        return bool(self.message) and (self.strict or self.kind != "rule-warning")
 
 
 def sarif(findings: Sequence[Finding]) -> str:
@@ -87,21 +90,25 @@ def _uri(path: str) -> str:
 
 def junit(suite: str, findings: Sequence[Finding]) -> str:
     """A test case for everything looked at, by file; faults are failures, warnings are their output."""
-    failures = sum(one.fails for one in findings)
+    cases = [list(group) for _, group in groupby(findings, key=lambda one: (one.path, one.name or one.line))]
+    failures = sum(any(one.fails for one in case) for case in cases)
     lines = ['<?xml version="1.0" encoding="UTF-8"?>',
-             f'<testsuites tests="{len(findings)}" failures="{failures}" errors="0">',
-             f'  <testsuite name={_attribute(suite)} tests="{len(findings)}" failures="{failures}" errors="0" skipped="0" time="0">']
-    for one in findings:
-        head = (f"    <testcase classname={_attribute(one.path)} name={_attribute(one.name or f'line {one.line}')} "
-                f'file={_attribute(one.path)} line="{max(1, one.line)}" time="0"')
-        if not one.message:
-            lines.append(head + "/>")
-        elif one.fails:
-            lines.append(f"{head}><failure message={_attribute(one.message)} type={_attribute(one.kind)}>"
-                         f"{_content(f'{one.path}:{one.line}: {one.text}')}</failure></testcase>")
-        else:
-            lines.append(f"{head}><system-out>{_content(f'warning: {one.path}:{one.line}: {one.text}')}</system-out></testcase>")
+             f'<testsuites tests="{len(cases)}" failures="{failures}" errors="0">',
+             f'  <testsuite name={_attribute(suite)} tests="{len(cases)}" failures="{failures}" errors="0" skipped="0" time="0">',
+             *map(_case, cases)]
     return "\n".join([*lines, "  </testsuite>", "</testsuites>"]) + "\n"
+
+
+def _case(findings: Sequence[Finding]) -> str:
+    """One test case: well if none of its findings has a message."""
+    first = findings[0]
+    head = (f"    <testcase classname={_attribute(first.path)} name={_attribute(first.name or f'line {first.line}')} "
+            f'file={_attribute(first.path)} line="{max(1, first.line)}" time="0"')
+    text = _content("\n".join(f"{one.path}:{one.line}: {one.text}" for one in findings if one.message))
+    worst = next((one for one in findings if one.fails), first)
+    if worst.fails:
+        return f"{head}><failure message={_attribute(worst.message)} type={_attribute(worst.kind)}>{text}</failure></testcase>"
+    return f"{head}><system-out>{text}</system-out></testcase>" if text else f"{head}/>"
 
 
 def _content(text: str) -> str:

@@ -72,7 +72,7 @@ def test_a_check_as_sarif_names_file_line_and_level(soc, tmp_path):
         found[place["artifactLocation"]["uri"]] = (result["level"], place["region"]["startLine"], result["message"]["text"])
     assert found == {
         "rules/bad%20one.yml": ("error", 8, "condition: there is no selection 'other'"),
-        "rules/mac.yml": ("warning", 1, "no source here sends macos events")}
+        "rules/mac.yml": ("warning", 5, "no source here sends macos events")}
 
 
 def test_a_check_as_junit_has_a_case_per_rule(soc, tmp_path):
@@ -95,9 +95,23 @@ def test_what_xml_cannot_hold_does_not_break_a_report(soc, tmp_path):
 
 def test_warnings_fail_only_under_strict(soc, tmp_path):
     (tmp_path / "rules" / "mac.yml").write_text(GOOD.replace("000001", "000003").replace("linux", "macos"))
-    assert "rules/mac.yml:1: warning: no source here sends macos events" in soc("rules", "check", "rules").stdout
+    assert "rules/mac.yml:5: warning: no source here sends macos events" in soc("rules", "check", "rules").stdout
     soc("rules", "check", "rules", "--strict", code=1)
-    assert json.loads(soc("rules", "check", "rules", "--json").stdout) == []
+    strict = soc("rules", "check", "rules", "--strict", "--format", "junit", code=1).stdout
+    assert ElementTree.fromstring(strict)[0].get("failures") == "1"
+    (row,) = json.loads(soc("rules", "check", "rules", "--json").stdout)
+    assert (row["level"], row["path"], row["line"]) == ("warning", "rules/mac.yml", 5)
+
+
+def test_the_public_pack_gets_warnings_that_are_true(soc, test_data):
+    rows = json.loads(soc("rules", "check", str(test_data / "sigma-rules.zip"), "--json").stdout)
+    others = [row for row in rows if not row["reason"].startswith(("no source here", "it waits for the list"))]
+    stars = {Path(row["path"]).name for row in others if "looks for a star itself" in row["reason"]}
+    assert stars == {"proc_creation_win_malware_ursnif_cmd_redirection.yml", "proc_creation_win_susp_script_exec_from_compressed_parent.yml"}
+    assert {row["reason"].partition(" fires it")[0] for row in others if "looks for a star itself" not in row["reason"]} == {
+        "an event without any of these fields"}
+    assert len(others) == 7
+    assert all(row["line"] > 1 for row in rows)
 
 
 def test_samples_as_reports(soc, tmp_path):

@@ -90,6 +90,10 @@ class Pipelines:
             self._answers[key] = self._names(logsource, field)
         return self._answers[key]
 
+    def names_of(self, logsource: LogSource) -> set[str]:
+        """Every field that these mappings list for rules of this log source."""
+        return {field for one in self._found if one.applies(logsource) for field in one.fields}
+
     def _names(self, logsource: LogSource, field: str) -> Names:
         applying = [one for one in self._found if one.applies(logsource)]
         listed = [one.fields[field] for one in applying if field in one.fields]
