@@ -22,7 +22,7 @@ def test_every_fault_of_every_file_is_named_with_its_line():
     done = subprocess.run([sys.executable, "-m", "soc.cli", "rules", "check", *map(str, FILES)], capture_output=True, text=True,
                           timeout=120, check=False, env=os.environ | {"PYTHONPATH": str(REPOSITORY)})
     assert done.returncode == 1
-    said = [line.replace(f"{GOLDEN / 'refused'}/", "") for line in done.stdout.splitlines()]
+    said = [line.replace(f"{GOLDEN / 'refused'}/", "") for line in done.stdout.splitlines() if ": warning: " not in line]
     wanted = [line for path in FILES for line in expected(path)]
     assert all(expected(path) for path in FILES)
     assert len(wanted) > 150
