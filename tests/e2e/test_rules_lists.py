@@ -113,7 +113,7 @@ def test_match_and_check_take_lists_without_a_data_folder(soc, tmp_path):
     (tmp_path / "lists" / "Servers.txt").write_text("srv-*\ndb01\n")
     done = soc("rules", "match", "rule.yml", "events.jsonl", "--lists", "lists")
     assert [line.split("\t")[1] for line in done.stdout.splitlines()] == ["1", "2"]
-    assert "rule.yml:1: warning: it waits for the list of placeholder" in soc("rules", "check", "rule.yml").stdout
+    assert "rule.yml:8: warning: it waits for the list of %Servers%" in soc("rules", "check", "rule.yml").stdout
     assert "wait for the list" not in soc("rules", "check", "rule.yml", "--lists", "lists").stderr
 
 
