@@ -31,15 +31,10 @@ def main() -> None:
         print("the shared samples are not here: nothing measured")
         return
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    ports = free_ports(3)
-    environment = {**os.environ, "SOC_DATA": str(folder / "data"), "SOC_GATEWAY__PORT": str(ports[0]), "SOC_CONSOLE__PORT": str(ports[1]),
-                   "SOC_SYSLOG__PORT": str(ports[2])}
-
-    def soc(*arguments: str) -> str:
-        return subprocess.run([sys.executable, "-m", "soc.cli", *arguments], env=environment, check=True, capture_output=True, text=True).stdout
-
+    centre = Centre(folder)
+    environment, ports, soc = centre.environment, centre.ports, centre.soc
     soc("rules", "import", str(SHARED / "sigma-rules.zip"))
-    server = subprocess.Popen([sys.executable, "-m", "soc.cli", "serve"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = centre.serve()
     try:
         time.sleep(20)
         before, began = cpu(server.pid), time.monotonic()
@@ -61,6 +56,24 @@ def main() -> None:
         server.send_signal(signal.SIGINT)
         server.wait(60)
         shutil.rmtree(folder)
+
+
+class Centre:
+    """A centre of its own in a folder, on ports of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ports = free_ports(3)
+        self.environment = {**os.environ, "SOC_DATA": str(folder / "data"), "SOC_GATEWAY__PORT": str(self.ports[0]),
+                            "SOC_CONSOLE__PORT": str(self.ports[1]), "SOC_SYSLOG__PORT": str(self.ports[2])}
+
+    def soc(self, *arguments: str) -> str:
+        """What a command prints."""
+        return subprocess.run([sys.executable, "-m", "soc.cli", *arguments], env=self.environment, check=True, capture_output=True, text=True).stdout
+
+    def serve(self) -> subprocess.Popen[bytes]:
+        """The running server."""
+        return subprocess.Popen([sys.executable, "-m", "soc.cli", "serve"], env=self.environment, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL)
 
 
 def lateness(port: int, token: str, environment: dict[str, str]) -> float:

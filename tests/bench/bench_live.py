@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import grow_events
 import zstandard
-from bench_centre import SHARED, Peak, family, free_ports, role_of, say
+from bench_centre import SHARED, Centre, Peak, family, role_of, say
 from bench_path import access_lines
 
 from soc.app import open_databases
@@ -58,20 +58,14 @@ def run(kind: str, rate: int, seconds: int, folder: Path) -> None:
     bodies.mkdir()
     events = min(rate * seconds, 400_000 if kind == "windows" else 2_000_000)
     pack(lines_of(kind, events), bodies)
-    ports = free_ports(3)
-    environment = {**os.environ, "SOC_DATA": str(folder / "data"), "SOC_GATEWAY__PORT": str(ports[0]), "SOC_CONSOLE__PORT": str(ports[1]),
-                   "SOC_SYSLOG__PORT": str(ports[2])}
-
-    def soc(*arguments: str) -> str:
-        return subprocess.run([sys.executable, "-m", "soc.cli", *arguments], env=environment, check=True, capture_output=True, text=True).stdout
-
-    soc("rules", "import", str(SHARED / "sigma-rules.zip"))
-    server = subprocess.Popen([sys.executable, "-m", "soc.cli", "serve"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    centre = Centre(folder)
+    centre.soc("rules", "import", str(SHARED / "sigma-rules.zip"))
+    server = centre.serve()
     try:
         time.sleep(15)
-        token = re.search(r"soci_\S+", soc("source", "add", "bench"))
+        token = re.search(r"soci_\S+", centre.soc("source", "add", "bench"))
         assert token
-        target = Target(folder / "data", ports[0], token.group().strip('",'), bodies)
+        target = Target(folder / "data", centre.ports[0], token.group().strip('",'), bodies)
         say(f"{kind}: distinct events among those sent", events, rate=rate, seconds=seconds)
         target.load(10 * rate // BATCH, rate, 0)
         target.drained(600)
