@@ -372,9 +372,10 @@ def run_console(role: Role) -> None:
         with closing(GatewayClient(role.data / "run" / "gateway.sock", patience=10.0)) as client:
             return replay(letters, numbers, client)
 
+    events = EmbeddedStore(role.data, Manifest.open(role.data), memory_limit=f"{config.store.memory_limit >> 20}MB",
+                           threads=config.store.threads, timeout=config.store.query_timeout)
     app = create_console(Parts(
-        events=EmbeddedStore(role.data, Manifest.open(role.data), memory_limit=f"{config.store.memory_limit >> 20}MB",
-                             threads=config.store.threads, timeout=config.store.query_timeout),
+        events=events,
         alerts=AlertStore(state), rules=RuleStore(state, kept_folders(config, role.data)[0]), sources=SourceStore(state),
         imports=ImportStore(state), letters=letters,
         agencies=AgencyStore(access), doors=Authentication(
@@ -395,6 +396,7 @@ def run_console(role: Role) -> None:
     threading.Thread(target=watch, name="heartbeat", daemon=True).start()
     server.run()
     role.stopping.set()
+    events.close()
 
 
 # ---- running them

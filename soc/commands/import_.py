@@ -276,11 +276,9 @@ def _check(centre: Centre, reading: Reading) -> None:
 
         AgencyStore(centre.access).get(reading.agency, Scope.everything(), at=_now())
     if reading.format != "auto":
-        from soc.normalise.records import Parsers
+        from soc.normalise.records import check_format
 
-        known = Parsers().names()
-        if reading.format not in known:
-            raise InputRefused(f"there is no format {reading.format!r}", remedy="one of: auto, " + ", ".join(known))
+        check_format(reading.format)
 
 
 def _zone(given: str, centre: Centre) -> str:

@@ -46,6 +46,9 @@ def add(
     as_json: _Json = False,
 ) -> None:
     """Let something send, and print its token, once, with lines to copy. Works with the server running or stopped."""
+    from soc.normalise.records import check_format
+
+    check_format(format)
     centre = open_centre(ctx)
     _check(centre, [agency, *(permit or [])], retention)
     zone, now, sources = timezone or centre.config.centre.timezone, _now(), SourceStore(centre.state)

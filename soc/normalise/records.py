@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Final, cast
 
-from soc.errors import ParseError
+from soc.errors import InputRefused, ParseError
 from soc.event import Event, FrameContext
 from soc.normalise import parsers as folder
 from soc.normalise.parser import DeadRecord, ParsedEvent, ParsedFrame, Parser
 
-__all__ = ["MAX_RECORD", "MAX_VALUE", "MISMATCH", "Parsers", "parse_frame"]
+__all__ = ["MAX_RECORD", "MAX_VALUE", "MISMATCH", "Parsers", "check_format", "parse_frame"]
 
 MAX_RECORD: Final = 1024 * 1024
 """Bytes of `event.original` that are kept."""
@@ -27,6 +27,13 @@ LATEST: Final = 253_402_300_800_000_000
 """Event times outside 1900 to 9999 are nobody's: such an event gets its read time."""
 MISMATCH: Final = "format_mismatch"
 """The reason with which a parser says "not mine": under format "auto" the next one is asked."""
+
+
+def check_format(name: str) -> None:
+    """Raises InputRefused if `name` is neither auto nor a parser."""
+    known = Parsers().names()
+    if name != "auto" and name not in known:
+        raise InputRefused(f"there is no format {name!r}", remedy="one of: auto, " + ", ".join(known))
 
 
 class Parsers:

@@ -131,6 +131,7 @@ def test_refusals_leave_no_source_and_no_audit_row(soc, access):
     for words, word in (
         (["x", "--agency", "nowhere"], "soc agency add nowhere"), (["x", "--kind", "syslog"], "--address"),
         (["x", "--retention", "ages"], "default"), (["x", "--timezone", "Mars/Base"], "Asia/Ho_Chi_Minh"), (["X Y"], "a-z"),
+        (["x", "--format", "nosuch"], "one of: auto, "),
     ):
         assert word in soc("source", "add", *words, code=1).stderr
     assert json.loads(soc("source", "list", "--json").stdout) == []

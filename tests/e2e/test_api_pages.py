@@ -86,6 +86,14 @@ def test_a_form_without_the_sessions_csrf_token_changes_nothing(console):
     assert not console.parts.rules.show(RULE)[0].enabled
 
 
+@pytest.mark.parametrize("path", ["/alerts?state=foo", "/alerts?level=zzz", "/rules?level=zzz"])
+def test_a_filter_that_means_nothing_is_refused_and_does_not_look_like_nothing_found(console, path):
+    client = console.client(Role.ANALYST)
+    assert client.get(path).status_code == 422
+    for fine in ("/alerts?state=&level=", "/alerts?state=open", "/alerts?state=closed&level=high", "/rules?level=low"):
+        assert client.get(fine).status_code == 200
+
+
 def test_login_leads_to_the_page_that_was_asked_for_and_never_elsewhere(console):
     client = console.client()
     asked = client.get("/alerts?state=new")
@@ -136,6 +144,7 @@ def test_set_up_makes_one_administrator_once(tmp_path, monkeypatch):
     assert client.post("/setup", data=form | {"password": "x", "again": "x"}).status_code == 422
     assert client.post("/setup", data=form).headers["location"] == "/login"
     assert client.post("/setup", data=form).status_code == 403
+    assert client.get("/setup", params={"token": token}).headers["location"] == "/login"  # the account is there: nothing to set up
     assert client.post("/api/v1/setup", json={"token": token, "name": "b", "password": PASSWORD}).status_code == 403
     assert client.post("/login", data={"name": "quản trị", "password": PASSWORD}).status_code == 303
     assert LIFETIME > 0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from soc.commands.doctor import State, examine
 from soc.folder import DataFolder
+from soc.store.disk import RealDisk
 from soc.tls import make_certificates
 
 
@@ -68,6 +69,11 @@ def test_configuration_faults_are_listed_and_the_rest_is_still_checked(tmp_path:
     assert code == 1
     assert "did you mean 'gateway'" in found["configuration"]["found"]
     assert "disk" in found
+
+
+def test_the_disk_is_reckoned_as_by_the_guard_that_refuses_events(tmp_path: Path) -> None:
+    found = next(f for f in examine(tmp_path, None, datetime(2026, 1, 1, tzinfo=UTC)) if f.check == "disk")
+    assert found.found.startswith(f"{RealDisk().used(tmp_path):.0%} full")
 
 
 def test_a_clock_before_this_program_was_written_is_a_failure(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Alerts as pages: the list, and one with its history, its events and what can be done."""
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from pydantic import Field
@@ -31,8 +31,8 @@ _PAGE = 50
 class Wanted(Strict):
     """The filter form: empty fields do not narrow; without a state, what is not closed."""
 
-    state: Annotated[str, Field(max_length=20)] = "open"
-    level: Text = ""
+    state: Literal["", "open"] | State = "open"
+    level: Literal["", "critical", "high", "medium", "low", "informational"] = ""
     rule_id: Text = ""
     entity: Text = ""
     agency: Text = ""

@@ -107,6 +107,8 @@ def logout(parts: Given, request: Request, who: Self, form: Annotated[Leave, For
 @router.get("/setup", dependencies=[Depends(public)])
 def setup_page(parts: Given, looks: Looks, request: Request, token: Annotated[str, Query(max_length=1000)] = "") -> Response:
     """The set-up form, for the holder of the link that the centre printed."""
+    if not parts.setup.needed():
+        return see("/login")
     if not parts.setup.valid(Secret(token), now=parts.now()):
         remedy = "restart the centre: it prints a new one while there is no user"
         raise PermissionDenied("the set-up link is not valid", remedy=remedy)

@@ -30,7 +30,7 @@ class Wanted(Strict):
     """The filter form."""
 
     text: Text = ""
-    level: Text = ""
+    level: Literal["", "critical", "high", "medium", "low", "informational"] = ""
     on: Literal["", "yes", "no"] = ""
     offset: Annotated[int, Field(ge=0, le=10_000_000)] = 0
 
