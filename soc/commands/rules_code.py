@@ -208,16 +208,18 @@ def convert(
     """
     from soc.commands.rules_load import load_rules
     from soc.detect.convert import Query, convert_rules
+    from soc.detect.lists import read_lists
 
     loaded = load_rules(paths, lists)
     try:
-        found = list(convert_rules(loaded.rules, to, pipeline or []))
+        found = convert_rules(loaded.rules, to, pipeline or [], read_lists(lists)[0])
     except InputRefused as refused:
         fail(refused.message, refused.remedy, CANNOT_RUN)
     queries = [one for one in found if isinstance(one, Query)]
     faults = [*loaded.faults, *(one for one in found if isinstance(one, RuleError))]
     if as_json:
-        rows = [{"rule_id": one.rule.rule_id, "title": one.rule.title, "path": one.rule.path, "target": to.value, "queries": one.texts}
+        rows = [{"rule_id": one.rule.rule_id, "title": one.rule.title, "path": one.rule.path, "target": to.value, "queries": one.texts,
+                 "note": one.note}
                 for one in queries]
         _written(as_json_text(rows, indent=1) + "\n", output)
     else:
@@ -225,6 +227,9 @@ def convert(
         _written("".join(inert(line) + "\n" for line in lines), output)
     for error in faults:
         typer.echo(inert(f"{error.path}:{error.line}: {_reason(error)}"), err=True)
+    for one in queries:
+        if one.note:
+            typer.echo(inert(f"{one.rule.path}:{one.rule.line}: note: {one.note}"), err=True)
     say(f"{len(queries)} rules as {to.value}, {len(faults)} could not be given.")
     if faults:
         raise typer.Exit(1)

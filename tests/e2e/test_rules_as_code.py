@@ -36,6 +36,16 @@ correlation:
 """
 
 
+FILTER = """title: Not the administrator
+id: 00000000-0000-4000-8000-000000000010
+logsource: {product: linux, service: sudo}
+filter:
+    rules: [00000000-0000-4000-8000-000000000001]
+    admin: {user.name: an}
+    condition: not admin
+"""
+
+
 def sample(match: bool, command: str) -> str:
     return json.dumps({"match": match, "raw": SUDO.format(command)}) + "\n"
 
@@ -145,6 +155,50 @@ def test_what_a_target_cannot_say_is_named_and_the_rest_goes_on(soc, tmp_path):
     assert "there is no pipeline 'nonsense'" in soc("rules", "convert", "rules", "--to", "eql", "-p", "nonsense", code=2).stderr
     mapped = soc("rules", "convert", "rules/field.yml", "--to", "lucene", "-p", "ecs_windows")
     assert "Image:*\\\\cmd.exe" in mapped.stdout  # the pipeline speaks of Windows only
+
+
+def test_values_stay_what_the_rule_says(soc, tmp_path):
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "Tools.txt").write_text("psexec.exe\nmimi*.exe\n")
+    (tmp_path / "typed.yml").write_text(GOOD.replace(
+        "['COMMAND=/bin/bash']", "{When: 2025-01-01, Answer: no, Code: 0x1410, Image|expand: '%tools%'}"))
+    said = soc("rules", "convert", "typed.yml", "--to", "lucene", "--lists", "lists").stdout.splitlines()[1]
+    assert said == "When:2025\\-01\\-01 AND Answer:no AND Code:0x1410 AND (Image:(psexec.exe OR mimi*.exe))"
+    refused = soc("rules", "convert", "typed.yml", "--to", "lucene", code=1)
+    assert "typed.yml:1: lucene cannot say it: a placeholder has no list; --lists names the folder of lists" in refused.stderr
+
+
+def test_what_is_not_quite_the_same_is_noted(soc, tmp_path):
+    (tmp_path / "regex.yml").write_text(GOOD.replace("['COMMAND=/bin/bash']", "{CommandLine|re|i: 'a.*b'}"))
+    assert "regex.yml:1: note: its regular expression must match whole values" in soc("rules", "convert", "regex.yml", "--to", "lucene").stderr
+    assert "note" not in soc("rules", "convert", "regex.yml", "--to", "kql").stderr
+
+
+def test_a_rule_that_a_pipeline_leaves_nothing_of_is_named(soc, tmp_path):
+    (tmp_path / "drop.yml").write_text("name: drop\npriority: 1\ntransformations:\n  - {id: gone, type: drop_detection_item, field_name_conditions: "
+                                       "[{type: include_fields, fields: [Image]}]}\n")
+    (tmp_path / "field.yml").write_text(GOOD.replace("['COMMAND=/bin/bash']", "{Image: x}"))
+    said = soc("rules", "convert", "field.yml", "--to", "lucene", "-p", "drop.yml", code=1)
+    assert said.stdout == ""
+    assert "field.yml:1: lucene cannot say it" in said.stderr
+
+
+def test_filters_go_into_the_queries_of_their_rules(soc, tmp_path):
+    (tmp_path / "rules" / "a filter.yml").write_text(FILTER)
+    assert soc("rules", "convert", "rules", "--to", "lucene").stdout.splitlines()[1] == (
+        "*COMMAND\\=\\/bin\\/bash* AND (NOT user.name:an)")
+
+
+def test_correlations_follow_the_rules_they_count_in_any_order_of_files(soc, tmp_path):
+    rule = GOOD.replace("['COMMAND=/bin/bash']", "{process.command_line: /bin/bash}")
+    (tmp_path / "rules" / "good.yml").write_text(rule)
+    (tmp_path / "rules" / "aa.yml").write_text(OFTEN)
+    (tmp_path / "rules" / "ab.yml").write_text(OFTEN.replace("000009", "000008").replace("root_shell", "not_there"))
+    done = soc("rules", "convert", "rules", "--to", "esql", code=1)
+    titles = [line for line in done.stdout.splitlines() if line.startswith("# ")]
+    assert titles == ["# 00000000-0000-4000-8000-000000000009 Root shells often"], "the rule that it counts has no query of its own"
+    assert "stats event_count=" in done.stdout
+    assert "rules/ab.yml:1: esql cannot say it: " in done.stderr and "not_there" in done.stderr
 
 
 def test_correlations_become_queries_where_the_target_has_them(soc, tmp_path):
