@@ -68,6 +68,7 @@ def list_(
     ctx: typer.Context,
     enabled: Annotated[bool, typer.Option("--enabled", help="Only rules that are on.")] = False,
     disabled: Annotated[bool, typer.Option("--disabled", help="Only rules that are off.")] = False,
+    cannot_fire: Annotated[bool, typer.Option("--cannot-fire", help="Only rules that no source here sends events for; `why` says it.")] = False,
     refused: Annotated[bool, typer.Option("--refused", help="What the imports refused, with file, line and reason.")] = False,
     level: _Level = "",
     product: _Product = "",
@@ -87,13 +88,16 @@ def list_(
         show(rows, ["path", "line", "reason"], as_json=as_json, empty="No rule was refused.")
         return
     wanted = None if enabled == disabled else enabled
-    found = store.list(enabled=wanted, level=level, product=product, pack=pack, text=text, limit=most)
+    asked = _EVERYTHING if cannot_fire else most  # whether a rule can fire is worked out, not stored
+    found = store.list(enabled=wanted, level=level, product=product, pack=pack, text=text, limit=asked)
+    left = [rule for rule in found if not (cannot_fire and rule.can_fire)]
+    found = left[:most]
     behind = trouble(store.database, _now())
     rows = [_row(rule) | {"trouble": behind.get(rule.rule_id, "")} for rule in found]
     show(rows, ["id", "level", "enabled", "can_fire", "title", "log_source", "why", "trouble"], as_json=as_json,
          empty="No such rules; `soc rules import` brings some in.")
     if not as_json and len(found) == most:
-        count = store.count(enabled=wanted, level=level, product=product, pack=pack, text=text)
+        count = len(left) if cannot_fire else store.count(enabled=wanted, level=level, product=product, pack=pack, text=text)
         say(f"{len(found)} of {count} rules; --limit shows more.")
 
 

@@ -124,6 +124,14 @@ def test_the_public_pack_gets_warnings_that_are_true(soc, test_data):
     assert all(row["line"] > 1 for row in rows)
 
 
+def test_rules_that_cannot_fire_are_listed_alone(soc, tmp_path):
+    (tmp_path / "rules" / "mac.yml").write_text(GOOD.replace("000001", "000003").replace("name: root_shell\n", "").replace("linux", "macos"))
+    soc("--data", "data", "rules", "import", "rules")
+    listed = json.loads(soc("--data", "data", "rules", "list", "--cannot-fire", "--limit", "1", "--json").stdout)
+    assert [(row["path"], row["why"]) for row in listed] == [("mac.yml", "no source here sends macos events")]
+    assert json.loads(soc("--data", "data", "rules", "list", "--cannot-fire", "--product", "linux", "--json").stdout) == []
+
+
 def test_samples_as_reports(soc, tmp_path):
     assert ElementTree.fromstring(soc("rules", "test", "rules", "--format", "junit").stdout)[0].get("failures") == "0"
     (tmp_path / "rules" / "good.samples.jsonl").write_text(sample(True, "/bin/bash") + sample(True, "/bin/ls"))
