@@ -3,14 +3,13 @@
 The way of a record, top to bottom: `run_gateway` acknowledges what the journal holds · `run_normaliser` parses journal
 frames into cuts, compacts and expires them · `run_detector` judges cuts and writes alerts · `run_console` shows them.
 `soc serve` supervises one process per role; `running_centre` runs the first three for a command that needs them.
+Beside it: `opening` makes a data folder ready, `role` is what the processes have in common, `supervisor` keeps them running.
 """
 from __future__ import annotations
 
 import argparse
 import gc
 import logging
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,99 +20,22 @@ from typing import Any
 from soc.config import Config
 from soc.detect.watch import Guard
 from soc.event import Lane
-from soc.folder import DataFolder
 from soc.logs import start_logging
-from soc.supervisor import Relief, Supervisor, die_with_parent, give_back_memory, hold_role, write_note
+from soc.opening import now_micros, open_databases, prepare
+from soc.role import Role
+from soc.supervisor import Relief, Supervisor, die_with_parent, give_back_memory
 
-__all__ = ["ROLES", "arguments", "main", "open_databases", "prepare", "reconcile", "running_centre"]
+__all__ = ["ROLES", "arguments", "guards", "main", "running_centre"]
 
 ROLES = ("gateway", "normaliser", "detector", "console")
 _log = logging.getLogger(__name__)
-_FOLDERS = ("journal", "cuts", "segments", "quarantine", "run", "tmp")
-_BEAT = 1.0
 _GAPS = 1.0
 """Seconds between looks at gaps and rules that stand aside; each has its own, growing pause in the ledger."""
 _KEEPING = {"compact": 2.0, "sweep": 10.0, "retention": 600.0}
 """Jobs behind the detector and the seconds between their runs."""
 
 
-def now_micros() -> int:
-    """The wall clock, microseconds since 1970 UTC."""
-    return time.time_ns() // 1000
-
-
-# ---- opening a data folder
-
-
-def prepare(data: Path, config: Config, *, create: bool = True) -> DataFolder:
-    """Open the folder, bring both databases up to date, enter files a lost node.db forgot. Raises SocError."""
-    from soc.store.manifest import Manifest
-
-    folder = DataFolder.open(data, create=create)
-    for name in _FOLDERS:
-        (data / name).mkdir(mode=0o700, exist_ok=True)
-    fresh = not (data / "node.db").exists()
-    manifest = Manifest.open(data)  # first: it refuses what a newer version wrote before anything is migrated
-    try:
-        state, access = open_databases(data, config)
-        state.close()
-        access.close()
-        missing = any(not (data / s.path).exists() for s in manifest.snapshot().segments)
-        if fresh or missing or any(manifest.cursor(lane) < _journal_from(data, lane) for lane in Lane):
-            reconcile(data, manifest)
-    finally:
-        manifest.close()
-    return folder
-
-
-def reconcile(data: Path, manifest: Any) -> tuple[int, list[str]]:
-    """Enter files that a lost or older node.db does not know (F6); returns how many, and those that cannot be read."""
-    from soc.store.rebuild import rebuild
-
-    return rebuild(data, manifest, {lane: _journal_from(data, lane) for lane in Lane}, now_micros())
-
-
-def _journal_from(data: Path, lane: Lane) -> int:
-    names = sorted(p.stem for p in (data / "journal" / lane.value).glob("*.jrn"))
-    return int(names[0]) if names else 0
-
-
-def open_databases(data: Path, config: Config) -> tuple[Any, Any]:
-    """(state, access), migrated."""
-    from soc.database import ACCESS, STATE, Database, sqlite_url
-
-    state = Database.open(config.database.state.reveal() or sqlite_url(data / "state.db"), STATE)
-    access = Database.open(config.database.access.reveal() or sqlite_url(data / "access.db"), ACCESS)
-    state.migrate()
-    access.migrate()
-    return state, access
-
-
 # ---- the roles
-
-
-class Role:
-    """What every role's process has: its folder and configuration, a stop flag, and a heartbeat file."""
-
-    def __init__(self, name: str, data: Path, config: Config) -> None:
-        self.name, self.data, self.config = name, data, config
-        self.folder = DataFolder.open(data, create=False)
-        self.stopping = threading.Event()
-        self.started = time.time()
-        self._beaten = 0.0
-        self._lock = hold_role(data / "run", name)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.stopping.set())
-
-    def beat(self, **facts: object) -> None:
-        """Say, at most once a second, that this role lives and how it does."""
-        now = time.time()
-        if now - self._beaten >= _BEAT:
-            self._beaten = now
-            try:
-                write_note(self.data / "run" / f"{self.name}.json", {"pid": os.getpid(), "at": now, "started": self.started, **facts})
-            except OSError as fault:  # a full disk: health says that this role is not heard of, and it works on
-                _log.warning("heartbeat not written", extra={"fault": str(fault)})
 
 
 def run_normaliser(role: Role) -> None:

@@ -24,8 +24,9 @@ def serve(
     role: Annotated[list[str] | None, typer.Option("--role", help="Run only this role (gateway, normaliser, detector, console); repeatable.")] = None,
 ) -> None:
     """Run the centre: gateway, normaliser, detector and console, each a process that is restarted if it dies."""
-    from soc.app import ROLES, arguments, guards, prepare
+    from soc.app import ROLES, arguments, guards
     from soc.errors import InputRefused, SocError
+    from soc.opening import prepare
     from soc.supervisor import Supervisor, apart
 
     options: Options = ctx.find_root().obj
@@ -78,7 +79,7 @@ def _answers(host: str, port: int) -> bool:
 
 def _setup_link(options: Options, config: Config) -> str:
     from soc.access.setup import Setup
-    from soc.app import open_databases
+    from soc.opening import open_databases
 
     state, access = open_databases(options.data, config)
     try:

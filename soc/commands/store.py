@@ -98,7 +98,7 @@ def expire(ctx: typer.Context, dry_run: Annotated[bool, typer.Option("--dry-run"
 @app.command()
 def rebuild(ctx: typer.Context) -> None:
     """Enter files that node.db forgot (it was lost, or an older copy was put back). Needs the server stopped."""
-    from soc.app import reconcile
+    from soc.opening import reconcile
 
     centre = open_centre(ctx, create=False)
     if centre.running:

@@ -83,11 +83,11 @@ def lateness(port: int, token: str, environment: dict[str, str]) -> float:
     raw = subprocess.run(["zstd", "-dc", str(lines)], capture_output=True, check=True).stdout
     copy.write_bytes(raw + b'{"end":1}\n')
     busy = subprocess.Popen([sys.executable, "-m", "soc.cli", "import", str(copy)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    from soc.app import open_databases
     from soc.config import Config
     from soc.detect.ledger import Ledger
     from soc.event import Lane
     from soc.health import received_through
+    from soc.opening import open_databases
 
     data = Path(environment["SOC_DATA"])
     state, _ = open_databases(data, Config())

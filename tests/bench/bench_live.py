@@ -26,11 +26,11 @@ import zstandard
 from bench_centre import SHARED, Centre, Peak, family, role_of, say
 from bench_path import access_lines
 
-from soc.app import open_databases
 from soc.config import Config
 from soc.detect.ledger import Ledger
 from soc.event import Lane
 from soc.health import received_through
+from soc.opening import open_databases
 
 HERE = Path(__file__).parent
 BATCH = 1000
