@@ -11,7 +11,7 @@ from typing import Final
 
 from soc.database import Database
 from soc.detect.compiled import CompiledRule
-from soc.detect.isolation import SUSPECT, THROWS, Isolated, Isolation
+from soc.detect.isolation import HANGS, SUSPECT, THROWS, Isolated, Isolation
 from soc.detect.judge import Judge, Jury, Seen
 from soc.detect.ledger import EVERY_RULE, Gap, Ledger, damaged, pause
 from soc.detect.ranges import minus
@@ -25,7 +25,10 @@ PIECE: Final = 20_000
 """Positions filled at a time: well under a second, so that new events never wait longer for it."""
 _TRIAL: Final = 5_000
 _TRIAL_LIMIT: Final = 1.0
-"""Seconds that one rule may take over a trial: where it hangs, everyone waits so long, and for the restart."""
+"""Seconds that one rule may take over a trial: where it hangs, everyone waits so long."""
+_SUSPECTED: Final = 65_536
+"""Positions, the first that they missed, at which suspects are tried."""
+_HUNG: Final = f"it did not finish within {_TRIAL_LIMIT:g} s, or crashed"
 _STRANGE: Final = "the rule fails at this event"
 _ABSENT: Final = "no file holds these positions any more"
 _log = logging.getLogger(__name__)
@@ -49,8 +52,27 @@ class Filler:
             waiting = [one for one in waiting if one.kind != SUSPECT or one.rule_id in behind]
         if not waiting:
             return False
-        self._try(min(waiting, key=lambda one: (one.due, one.rule_id)), rules, version, now)
+        if suspects := [one for one in waiting if one.kind == SUSPECT]:
+            self._clear(suspects, rules, now)
+        else:
+            self._try(min(waiting, key=lambda one: (one.due, one.rule_id)), rules, version, now)
         return True
+
+    def _clear(self, suspects: Sequence[Isolated], rules: Mapping[str, CompiledRule], now: Callable[[], int]) -> None:
+        """Find the guilty among rules that did not finish together: each alone, at the first of what they have missed. The others are free."""
+        gap = self._ledger.gaps(suspects[0].rule_id)[0]
+        last = min(gap.last, gap.first + _SUSPECTED)
+        guilty = self._judge.unfinished([[rules[one.rule_id]] for one in suspects], Lane(gap.lane), gap.first, last, _TRIAL_LIMIT)
+        at = now()
+        with self._database.write() as connection:
+            for number, one in enumerate(suspects):
+                if number in guilty:
+                    self._isolation.put(connection, one.rule_id, one.version, HANGS, _HUNG, at)
+                else:
+                    self._isolation.release(connection, [one.rule_id], at)
+                    self._ledger.hurry(connection, one.rule_id)
+        _log.error("rules suspected of not finishing were tried alone",
+                   extra={"guilty": [suspects[number].rule_id for number in guilty], "free": len(suspects) - len(guilty)})
 
     def _try(self, one: Isolated, rules: Mapping[str, CompiledRule], version: str, now: Callable[[], int]) -> None:
         missed = [gap for gap in self._ledger.gaps(one.rule_id) if gap.attempts == 0]
@@ -60,6 +82,9 @@ class Filler:
             return
         gap = max(missed, key=lambda g: (g.lane == Lane.LIVE.value, g.last))
         lane, first = Lane(gap.lane), max(gap.first, gap.last - _TRIAL)
+        if one.kind == HANGS and self._judge.unfinished([[rule]], lane, first, gap.last, _TRIAL_LIMIT):
+            self._failed_again(rule, HANGS, _HUNG, now())
+            return
         jury = Jury(version, {rule.rule_id: rule}, self._judge.engine([rule]))
         seen = self._judge.look(jury, lane, first, gap.last, now(), kind=TRIAL, limit=_TRIAL_LIMIT)
         error = seen.failed.get(rule.rule_id)
@@ -67,8 +92,11 @@ class Filler:
             self._settle([gap], first, gap.last, seen, version, now, releases=one)
             _log.warning("a rule works again; what it has missed is filled", extra={"rule": rule.rule_id})
             return
+        self._failed_again(rule, THROWS, error, now())
+
+    def _failed_again(self, rule: CompiledRule, kind: str, error: str, now: int) -> None:
         with self._database.write() as connection:
-            self._isolation.put(connection, rule.rule_id, rule.version, THROWS, error, now())
+            self._isolation.put(connection, rule.rule_id, rule.version, kind, error, now)
         _log.error("a rule that stands aside failed again", extra={"rule": rule.rule_id, "fault": error})
 
     def _release(self, one: Isolated, now: int) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from soc.detect.compiled import CompiledRule
 from soc.detect.engine import Hit
 from soc.detect.match import Match, MatchSink
+from soc.detect.probe import unfinished
 from soc.detect.ranges import Range, minus
 from soc.detect.watch import LIVE, Watch
 from soc.errors import StoreError
@@ -136,6 +137,20 @@ class Judge:
         for rule_id in seen.failed:
             jury.rules.pop(rule_id, None)
         return True
+
+    def unfinished(self, groups: Sequence[Sequence[CompiledRule]], lane: Lane, first: int, last: int, limit: float) -> list[int]:
+        """Which of these groups of rules do not get through [first, last) within `limit` seconds each, or crash: tried in a copy of this process."""
+        try:
+            batches = [batch for segment in self.manifest.covering(lane, first, last) for batch in read_stretch(self._data, segment, first, last)]
+        except (pa.ArrowException, OSError):  # whoever looks next meets it, and says so
+            return []
+
+        def attempt(number: int) -> None:
+            engine = self.engine(groups[number])
+            for batch in batches:
+                engine.match(batch)
+
+        return unfinished(len(groups), attempt, limit)
 
     def deliver(self, connection: Connection, matches: Sequence[Match], now: int) -> list[Match]:
         """Hand matches over, but for those of imports undone meanwhile; returns what was handed over."""

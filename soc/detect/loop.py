@@ -25,8 +25,11 @@ from soc.store.manifest import Manifest
 
 __all__ = ["Detector", "Matcher", "RuleSource"]
 
+_GROUPS: Final = 32
+"""Groups in which all rules are tried after a hang, to find out in which the guilty one is."""
+_GROUP_LIMIT: Final = 1.0
 _CHUNK: Final = 50
-"""Rules looked at together after a hang, to find out among which the guilty one is."""
+"""Rules looked at together where that found none."""
 _CHUNK_LIMIT: Final = 1.5
 _FILL_SHARE: Final = 16
 """Cuts judged one after the other before a waiting gap gets its turn."""
@@ -112,12 +115,17 @@ class Detector:
         elif len(self._on if rules is None else rules) > _CHUNK or (rules is None and len(self._on) > 1):
             self._hunt = (verdict.lane, verdict.first, verdict.last)
         else:
-            kind = HANGS if len(rules := list(self._on.values()) if rules is None else rules) == 1 else SUSPECT
-            with self._database.write() as connection:
-                for rule in rules:
-                    error = f"it did not finish within {verdict.limit:g} s, or crashed"
-                    self._isolation.put(connection, rule.rule_id, rule.version, kind, error, now)
-            _log.error("rules did not finish and are left out", extra={"kind": kind, "rules": [r.rule_id for r in rules][:_CHUNK]})
+            self._put_aside(list(self._on.values()) if rules is None else rules, verdict.limit, now)
+
+    def _put_aside(self, rules: Sequence[CompiledRule], limit: float, now: int) -> None:
+        """Leave out rules that did not finish: one alone is guilty, several are suspects."""
+        if not rules:
+            return
+        kind = HANGS if len(rules) == 1 else SUSPECT
+        with self._database.write() as connection:
+            for rule in rules:
+                self._isolation.put(connection, rule.rule_id, rule.version, kind, f"it did not finish within {limit:g} s, or crashed", now)
+        _log.error("rules did not finish and are left out", extra={"kind": kind, "rules": [r.rule_id for r in rules][:_CHUNK]})
 
     @property
     def rules(self) -> int:
@@ -174,7 +182,11 @@ class Detector:
     def _cut(self, jury: Jury, lane: Lane, begin: int, first: int, last: int, now: Callable[[], int]) -> int:
         at = now()
         first = max(first, begin)
-        seen = self._seen(jury, lane, first, last, at)
+        hunted = self._hunt == (lane.value, first, last)
+        if hunted and self._set_apart(jury, lane, first, last, now):
+            jury, hunted = self.refresh(now()), False
+        seen = self._in_groups(jury, lane, first, last, at) if hunted else self._judge.look(jury, lane, first, last, at)
+        self._hunt = None if self._hunt == (lane.value, first, last) else self._hunt
         gaps = [Gap(EVERY_RULE, lane.value, begin, first, "no cut holds these positions", 0, at)] if first > begin else []
         gaps += [Gap(EVERY_RULE, lane.value, low, high, damaged(path), 0, at) for path, low, high in seen.damaged]
         reasons = {one.rule_id: one.reason for one in self._aside.values()} | {r: f"{THROWS}: {e}" for r, e in seen.failed.items()}
@@ -192,13 +204,17 @@ class Detector:
         self.matches += len(kept)
         return last - begin
 
-    def _seen(self, jury: Jury, lane: Lane, first: int, last: int, at: int) -> Seen:
-        """The look of all rules at a cut; in small groups if the last one at it did not finish."""
-        if self._hunt != (lane.value, first, last):
-            return self._judge.look(jury, lane, first, last, at)
+    def _set_apart(self, jury: Jury, lane: Lane, first: int, last: int, now: Callable[[], int]) -> bool:
+        """The last look at this cut did not finish: set the rules aside among which the guilty one is; False if none is found."""
+        groups = list(chunks(list(jury.rules.values()), max(1, -(-len(jury.rules) // _GROUPS))))
+        found = [rule for number in self._judge.unfinished(groups, lane, first, last, _GROUP_LIMIT) for rule in groups[number]]
+        self._put_aside(found, _GROUP_LIMIT, now())
+        return bool(found)
+
+    def _in_groups(self, jury: Jury, lane: Lane, first: int, last: int, at: int) -> Seen:
+        """The look of all rules at a cut, in groups that whoever kills this process finds named."""
         seen = Seen()
         for some in chunks(list(jury.rules.values()), _CHUNK):
             group = Jury(jury.version, {rule.rule_id: rule for rule in some}, self._engine(some))
             seen.add(self._judge.look(group, lane, first, last, at, limit=_CHUNK_LIMIT))
-        self._hunt = None
         return seen

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
-__all__ = ["FILL", "LIVE", "TRIAL", "Evaluation", "Guard", "Watch", "read_watch", "take_verdict"]
+__all__ = ["FILL", "LIVE", "TRIAL", "Evaluation", "Guard", "Watch", "cpu_of", "read_watch", "take_verdict"]
 
 LIVE, TRIAL, FILL = "live", "trial", "fill"
 """What an evaluation is: of a new cut by all rules, of one rule that was set aside, of a gap."""
@@ -92,7 +92,7 @@ class Guard:
     def overrun(self, pid: int) -> str:
         """Why that process is to be killed now ("": it is not). The verdict is left for the next one."""
         found = read_watch(self._run, self._name)
-        if found is None or found.pid != pid or not found.overrun(time.monotonic(), _cpu(pid)):
+        if found is None or found.pid != pid or not found.overrun(time.monotonic(), cpu_of(pid)):
             return ""
         self._leave(found)
         return f"it has looked at {found.lane}/{found.first}-{found.last} for more than {found.limit:g} s"
@@ -148,7 +148,7 @@ def _matter(one: Evaluation) -> Evaluation:
     return replace(one, began=0.0, limit=0.0, cpu=0.0, pid=0)
 
 
-def _cpu(pid: int) -> float:
+def cpu_of(pid: int) -> float:
     """Seconds of CPU a process has used, all its threads (Linux; elsewhere as good as any)."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

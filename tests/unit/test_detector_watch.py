@@ -102,7 +102,7 @@ def test_F71_suspects_are_let_go_as_soon_as_the_others_have_judged_what_they_wer
     assert all(sink.of(rule) == list(range(100)) for rule in "abc")
 
 
-def test_F71_after_a_hang_of_all_rules_the_cut_is_looked_at_in_groups_that_are_named(tmp_path: Path) -> None:
+def test_F71_after_a_hang_of_all_rules_the_cut_is_looked_at_in_groups_that_are_named_where_none_is_found_guilty(tmp_path: Path) -> None:
     parts, sink = Parts(tmp_path), Sink()
     (tmp_path / "w").mkdir()
     named: list[tuple[str, ...] | None] = []
