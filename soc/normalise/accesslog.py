@@ -17,6 +17,7 @@ _LINE: Final = re.compile(
 _START: Final = re.compile(
     rb"(?!<\d|[A-Z][a-z]{2} [ \d]\d )(?:[\w.-]{1,255}:\d{1,5} )?\S{1,255} \S{1,255} [^\n]{0,255}? "
     rb"\[\d{1,2}/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d")
+_BYTES: Final = re.compile(r"(?:\\x[89A-Fa-f][0-9A-Fa-f]){2,}")
 _METHOD: Final = re.compile(r"[A-Za-z][A-Za-z_-]{0,31}$")
 
 
@@ -54,20 +55,32 @@ def read(text: str, context: FrameContext, own: str) -> Event | None:
         event[f"{own}.access.identity"] = identity
     if user != "-":
         event["user.name"] = user
-    request_line(event, request)
+    request_line(event, unescaped(request))
     if status != "-":
         event["http.response.status_code"] = int(status)
         event["event.outcome"] = "failure" if status >= "400" else "success"
     if size != "-" and int(size) < 2**63:
         event["http.response.bytes"] = int(size)
     if referrer and referrer != "-":
-        event["http.request.referrer"] = referrer
+        event["http.request.referrer"] = unescaped(referrer)
     if agent and agent != "-":
-        event["user_agent.original"] = agent
+        event["user_agent.original"] = unescaped(agent)
     tail = rest if rest is not None else text[m.end():].strip(" \r\n")
     if tail:
         event[f"{own}.access.rest"] = tail
     return event
+
+
+def unescaped(text: str) -> str:
+    """The text as it was sent: servers write each byte beyond ASCII as `\\xHH`. What is no UTF-8, and other escapes, stay as written."""
+    return _BYTES.sub(_text, text) if "\\x" in text else text
+
+
+def _text(m: re.Match[str]) -> str:
+    try:
+        return bytes.fromhex(m[0].replace("\\x", "")).decode("utf-8")
+    except UnicodeDecodeError:
+        return m[0]
 
 
 def request_line(event: Event, request: str) -> None:

@@ -40,7 +40,7 @@ def parse(raw: bytes, context: FrameContext) -> Event:
     event: Event = {}
     types: list[str] = []
     arguments: dict[int, str] = {}
-    for line in text.splitlines() if "\n" in text else [text]:
+    for line in text.split("\n"):  # not splitlines: U+001D parts what auditd enriched
         head = _HEAD.match(line)
         if head is None:
             if not line.strip():
@@ -76,7 +76,7 @@ def _file_created(event: Event, text: str) -> list[str]:
     if "nametype=CREATE" not in text:
         return []
     made: list[str] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         head = _HEAD.match(line)
         if head is not None and head[2] == "PATH" and "nametype=CREATE" in line:
             found: dict[str, list[str]] = {}
