@@ -193,7 +193,7 @@ def run_gateway(role: Role, *, listen: bool) -> None:
     from soc.ingest.intake import DurableIntake, IntakeLimits
     from soc.ingest.request import GatewayLimits
     from soc.ingest.serve import Listen, serve_gateway
-    from soc.ingest.syslog import SyslogLimits
+    from soc.ingest.syslogbatches import SyslogLimits
     from soc.ingest.unpack import Bounds
     from soc.store.disk import RealDisk
     from soc.store.node import NodeDatabase
@@ -220,6 +220,11 @@ def run_gateway(role: Role, *, listen: bool) -> None:
         files = tls_for(config, role.data, host, what)
         return Listen(host, port, files.certificate if files else None, files.key if files else None)
 
+    def syslog_tls() -> Listen | None:
+        """Where TLS is listened to: nowhere without certificates, which only those need who take nothing unencrypted."""
+        files = tls_for(config, role.data, "127.0.0.1" if config.syslog.plain else config.syslog.host, "syslog")
+        return Listen(config.syslog.host, config.syslog.tls_port, files.certificate, files.key) if files else None
+
     async def run() -> None:
         intake = DurableIntake(role.data, RealDisk(), node, IntakeLimits(
             file_size=config.journal.file_size, pending=config.journal.max_backlog,
@@ -241,7 +246,8 @@ def run_gateway(role: Role, *, listen: bool) -> None:
                 intake, sources, stop=stop, accounting=accounting, node=role.folder.centre, audit=audit,
                 http=listen_on(config.gateway.host, config.gateway.port, "gateway") if listen else None,
                 local=role.data / "run" / "gateway.sock",
-                syslog=listen_on(config.syslog.host, config.syslog.port, "syslog") if listen and config.syslog.enabled else None,
+                syslog=Listen(config.syslog.host, config.syslog.port) if listen and config.syslog.enabled and config.syslog.plain else None,
+                syslog_tls=syslog_tls() if listen and config.syslog.enabled else None,
                 syslog_default=default_source,
                 limits=GatewayLimits(body=config.gateway.max_body, buffered=config.gateway.max_buffered,
                                      deadline=config.gateway.deadline, connections=config.gateway.max_connections,

@@ -58,11 +58,13 @@ class GatewayConfig:
 
 @dataclass(frozen=True, slots=True)
 class SyslogConfig:
-    """Syslog over TCP, octet-counted or one message a line."""
+    """Syslog over UDP, TCP and TLS."""
 
     enabled: bool = setting(Kind.FLAG, "true", "Whether to listen for syslog at all.")
     host: str = setting(Kind.HOST, "127.0.0.1", "Address to listen on.")
-    port: int = setting(Kind.PORT, "5514", "Port to listen on.")
+    port: int = setting(Kind.PORT, "5514", "Port to listen on, unencrypted, over TCP and UDP.")
+    plain: bool = setting(Kind.FLAG, "true", "Whether to listen there; false leaves TLS only.")
+    tls_port: int = setting(Kind.PORT, "6514", "Port to listen on over TLS, once there are certificates.")
     default_source: str = setting(Kind.TEXT, "syslog", "Source of messages from addresses that no source claims.")
     max_message: int = setting(Kind.SIZE, "1MiB", "Longest message; the rest is cut off and counted.", low="1KiB", high="16MiB")
     max_connections: int = setting(Kind.COUNT, "256", "Most connections at once.", low="1", high="100000")
@@ -370,12 +372,12 @@ class _Reading:
             yield f"{at('compaction.minute', 'compaction.hour')}compaction.minute must be below compaction.hour"
         if config.gateway.max_body > config.gateway.max_buffered:
             yield f"{at('gateway.max_body', 'gateway.max_buffered')}gateway.max_body cannot exceed gateway.max_buffered"
-        listeners = [("console", config.console.port), ("gateway", config.gateway.port)]
+        listeners = [("console.port", config.console.port), ("gateway.port", config.gateway.port)]
         if config.syslog.enabled:
-            listeners.append(("syslog", config.syslog.port))
+            listeners += [("syslog.port", config.syslog.port), ("syslog.tls_port", config.syslog.tls_port)]
         for (name, port), (other, theirs) in combinations(listeners, 2):
             if port == theirs != 0:
-                yield f"{at(f'{name}.port', f'{other}.port')}{name}.port and {other}.port are both {port}"
+                yield f"{at(name, other)}{name} and {other} are both {port}"
 
 
 def _section_type(name: str) -> Any:

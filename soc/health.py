@@ -65,6 +65,7 @@ class Health:
         ledger = self._ledger_facts(int(now * 1e6))
         reasons += [f"{len(quarantined)} damaged file(s) quarantined"] if quarantined else []
         reasons += [f"{len(losses)} loss record(s)"] if losses else []
+        reasons += _lost_messages(notes["gateway"])
         reasons += ledger.pop("reasons")
         head = self._manifest.head()
         return {
@@ -122,6 +123,15 @@ class Health:
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
+
+
+def _lost_messages(gateway: Mapping[str, Any]) -> list[str]:
+    """What came as far as the gateway and was lost there since it started, by reason, in words."""
+    lost = gateway.get("lost")
+    if not isinstance(lost, dict) or not lost:
+        return []
+    by = ", ".join(f"{reason} {count}" for reason, count in sorted(lost.items()))
+    return [f"{sum(lost.values())} syslog message(s) lost since the gateway started: {by}"]
 
 
 def _ago(micros: int | None, now: float) -> float:

@@ -36,6 +36,8 @@ _LEAST_SQLITE = (3, 37, 0)
 _LEAST_FILES = 1024
 _LEAST_MEMORY = 1 << 30
 _RENEW_WITHIN = timedelta(days=30)
+_RECEIVE_BUFFER = 8 << 20
+"""Bytes of the kernel that syslog over UDP asks for."""
 
 
 class State(StrEnum):
@@ -88,6 +90,7 @@ def examine(data: Path, config_path: Path | None, now: datetime) -> Iterator[Fin
     yield from _clock(now)
     yield from _ports(data, config)
     yield from _certificates(data, config, now)
+    yield from _syslog(config)
     yield from _kept(data, config)
     yield _files()
     yield _memory(config)
@@ -215,35 +218,48 @@ def _synchronised() -> bool | None:
 
 def _ports(data: Path, config: Config) -> Iterator[Finding]:
     running = (data / "lock").exists() and DataFolder(data, "").holder() is not None
-    wanted = [("gateway", config.gateway.host, config.gateway.port), ("console", config.console.host, config.console.port)]
-    if config.syslog.enabled:
-        wanted.append(("syslog", config.syslog.host, config.syslog.port))
-    for name, host, port in wanted:
+    tcp, udp = socket.SOCK_STREAM, socket.SOCK_DGRAM
+    wanted = [("gateway", "gateway.port", config.gateway.host, config.gateway.port, tcp),
+              ("console", "console.port", config.console.host, config.console.port, tcp)]
+    if config.syslog.enabled and config.syslog.plain:
+        wanted.append(("syslog", "syslog.port", config.syslog.host, config.syslog.port, tcp))
+        wanted.append(("syslog UDP", "syslog.port", config.syslog.host, config.syslog.port, udp))
+    if config.syslog.enabled and _has_certificates(data, config):
+        wanted.append(("syslog TLS", "syslog.tls_port", config.syslog.host, config.syslog.tls_port, tcp))
+    for name, setting, host, port, kind in wanted:
         check, place = f"{name} port", f"{host}:{port}"
         try:
-            _bind(host, port)
+            _bind(host, port, kind)
             if running:
                 yield Finding(check, State.WARN, f"a server runs on this folder, yet nobody listens on {place}",
                               "wait a few seconds if it has just started; else look at what it says")
             else:
                 yield Finding(check, State.OK, f"{place} is free")
         except PermissionError:
-            yield Finding(check, State.FAIL, f"{place} may not be used by this user", f"choose {name}.port above 1023")
+            yield Finding(check, State.FAIL, f"{place} may not be used by this user", f"choose a {setting} above 1023")
         except OSError as error:
             if error.errno == errno.EADDRINUSE and running:
                 yield Finding(check, State.OK, f"{place} is in use, as it should be while the server runs")
             elif error.errno == errno.EADDRINUSE:
                 yield Finding(check, State.FAIL, f"{place} is taken by another program",
-                              f"stop that (ss -ltnp shows it), or set {name}.port")
+                              f"stop that (ss -{'lu' if kind == udp else 'lt'}np shows it), or set {setting}")
             else:
-                yield Finding(check, State.FAIL, f"{place}: {error.strerror}", f"set {name}.host to an address of this machine")
+                yield Finding(check, State.FAIL, f"{place}: {error.strerror}", f"set {setting.split('.')[0]}.host to an address of this machine")
 
 
-def _bind(host: str, port: int) -> None:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+def _bind(host: str, port: int, kind: int) -> None:
+    family, _, protocol, _, address = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)[0]
     with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind == socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)
+
+
+def _has_certificates(data: Path, config: Config) -> bool:
+    try:
+        return tls_for(config, data, "127.0.0.1", "syslog") is not None
+    except ConfigError:
+        return False  # the check of the certificates says so
 
 
 def _certificates(data: Path, config: Config, now: datetime) -> Iterator[Finding]:
@@ -269,9 +285,24 @@ def _certificates(data: Path, config: Config, now: datetime) -> Iterator[Finding
         yield Finding("certificate", State.WARN, found, "soc tls init --renew")
     else:
         yield Finding("certificate", State.OK, found)
-    if config.syslog.enabled and not loopback(config.syslog.host):
+
+
+def _syslog(config: Config) -> Iterator[Finding]:
+    """What UDP loses, and what everybody on the way can read."""
+    if not config.syslog.enabled or not config.syslog.plain:
+        return
+    if not loopback(config.syslog.host):
         yield Finding("syslog", State.WARN, f"plain text on {config.syslog.host}:{config.syslog.port}",
-                      "keep it to a trusted network")
+                      f"keep it to a trusted network; TLS is on port {config.syslog.tls_port} (syslog.plain: false leaves only that)")
+    try:
+        granted = int(Path("/proc/sys/net/core/rmem_max").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return
+    if granted < _RECEIVE_BUFFER and os.geteuid() != 0:
+        yield Finding("syslog UDP buffer", State.WARN, f"the kernel grants {granted >> 10} KiB: bursts over it are dropped (and counted)",
+                      f"as root: sysctl -w net.core.rmem_max={_RECEIVE_BUFFER}")
+    else:
+        yield Finding("syslog UDP buffer", State.OK, f"{_RECEIVE_BUFFER >> 20} MiB")
 
 
 def _kept(data: Path, config: Config) -> Iterator[Finding]:

@@ -64,8 +64,10 @@ def _addresses(options: Options, config: Config, roles: Sequence[str]) -> Iterat
             yield f"Set-up    {link}   (once, within 24 hours)"
     if "gateway" in roles:
         yield f"Ingest    http{_s(options, config)}://{_host(config.gateway.host)}:{config.gateway.port}/ingest/v1/events"
-        if config.syslog.enabled:
-            yield f"Syslog    tcp://{_host(config.syslog.host)}:{config.syslog.port}"
+        if config.syslog.enabled and config.syslog.plain:
+            yield f"Syslog    {_host(config.syslog.host)}:{config.syslog.port} (UDP and TCP)"
+        if config.syslog.enabled and apart(_has_certificates, options, config):
+            yield f"Syslog    {_host(config.syslog.host)}:{config.syslog.tls_port} (TLS)"
 
 
 def _answers(host: str, port: int) -> bool:
@@ -96,6 +98,12 @@ def _s(options: Options, config: Config) -> str:
     from soc.tls import tls_for
 
     return "s" if tls_for(config, options.data, config.console.host, "console") else ""
+
+
+def _has_certificates(options: Options, config: Config) -> bool:
+    from soc.tls import tls_for
+
+    return tls_for(config, options.data, "127.0.0.1", "syslog") is not None
 
 
 def _host(host: str) -> str:

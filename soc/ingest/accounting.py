@@ -20,6 +20,7 @@ __all__ = ["Accounting", "StoredThrough", "keep_heartbeat", "read_heartbeat"]
 
 FORMAT = 1
 _MOST_WAITING = 256
+_MOST_TURNED_AWAY = 50
 
 
 @dataclass(slots=True)
@@ -29,10 +30,11 @@ class _Tally:
     bytes: int = 0
     duplicates: int = 0
     refused: int = 0
+    lost: int = 0
     last_heard: float = 0.0
 
     def shown(self) -> dict[str, float]:
-        return {name: getattr(self, name) for name in ("batches", "records", "bytes", "duplicates", "refused", "last_heard")}
+        return {name: getattr(self, name) for name in ("batches", "records", "bytes", "duplicates", "refused", "lost", "last_heard")}
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class Accounting:
     _cut: Counter[str] = field(default_factory=Counter)
     _lost: Counter[str] = field(default_factory=Counter)
     _connections: Counter[str] = field(default_factory=Counter)
+    _turned_away: dict[tuple[str, str, str], tuple[float, int]] = field(default_factory=dict)
     _started: float = 0.0
 
     def __post_init__(self) -> None:
@@ -66,9 +69,14 @@ class Accounting:
             else:
                 tally.records += records
 
-    def refused(self, reason: str, source: str = "", lane: Lane | None = None) -> None:
-        """Count one request, connection or message refused, by a short constant reason."""
+    def refused(self, reason: str, source: str = "", lane: Lane | None = None, *, peer: str = "") -> None:
+        """Count one request, connection or message refused, by a short constant reason; of a `peer`, also when last."""
         self._refused[reason] += 1
+        if peer:
+            _, before = self._turned_away.pop((reason, peer, source), (0.0, 0))
+            self._turned_away[reason, peer, source] = (self.clock(), before + 1)
+            if len(self._turned_away) > _MOST_TURNED_AWAY:
+                del self._turned_away[next(iter(self._turned_away))]
         if source:
             self._source(source).refused += 1
         if lane is not None:
@@ -79,9 +87,11 @@ class Accounting:
         self._cut[reason] += records
         self._cut[reason + "_bytes"] += size
 
-    def lost(self, reason: str, records: int) -> None:
-        """Count records that were received and could not be kept."""
+    def lost(self, reason: str, records: int, source: str = "") -> None:
+        """Count records that came as far as this machine and could not be kept."""
         self._lost[reason] += records
+        if source:
+            self._source(source).lost += records
 
     def connected(self, kind: str, change: int) -> None:
         """Count open connections of a kind up or down."""
@@ -104,6 +114,8 @@ class Accounting:
             "sources": {source: tally.shown() for source, tally in sorted(self._sources.items())},
             "refused": dict(self._refused), "cut": dict(self._cut), "lost": dict(self._lost),
             "connections": dict(self._connections),
+            "turned_away": [{"reason": reason, "peer": peer, "source": source, "at": at, "count": count}
+                            for (reason, peer, source), (at, count) in reversed(self._turned_away.items())],
         }
 
     def _source(self, source: str) -> _Tally:

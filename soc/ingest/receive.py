@@ -196,7 +196,8 @@ def problems(accounting: Accounting) -> Callable[[Handler], Handler]:
             try:
                 return await handler(request)
             except Refusal as refusal:
-                accounting.refused(refusal.reason, request.scope.get("soc.source", ""))
+                peer = request.client.host if request.client is not None else ""
+                accounting.refused(refusal.reason, request.scope.get("soc.source", ""), peer=peer)
                 if refusal.status == 408 or not await drain(request, 32 << 20, 2.0):
                     refusal.headers["connection"] = "close"
                 return problem(refusal)

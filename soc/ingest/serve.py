@@ -12,7 +12,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,13 +24,15 @@ from soc.errors import ConfigError
 from soc.event import Lane
 from soc.ingest.accounting import Accounting, keep_heartbeat, read_heartbeat
 from soc.ingest.batch import Intake
+from soc.ingest.datagrams import DatagramServer
 from soc.ingest.lanes import LaneGate
 from soc.ingest.local import Audit, create_local, listen_local, peer_uid
 from soc.ingest.problem import problem_body
 from soc.ingest.receive import create_gateway
 from soc.ingest.request import GatewayLimits
 from soc.ingest.sender import Sender, Senders
-from soc.ingest.syslog import SyslogLimits, SyslogServer
+from soc.ingest.syslog import SyslogServer
+from soc.ingest.syslogbatches import SyslogBatches, SyslogLimits
 from soc.setting import loopback
 
 __all__ = ["Listen", "Listening", "serve_gateway"]
@@ -54,6 +56,7 @@ class Listening:
 
     http: tuple[str, int] | None
     syslog: tuple[str, int] | None
+    syslog_tls: tuple[str, int] | None
     local: Path | None
 
 
@@ -63,7 +66,7 @@ def _silent(uid: int, action: str, facts: object) -> None:
 
 async def serve_gateway(
     intake: Intake, sources: Senders, *, stop: asyncio.Event, http: Listen | None = None, local: Path | None = None,
-    syslog: Listen | None = None, syslog_default: Callable[[], Sender | None] = lambda: None,
+    syslog: Listen | None = None, syslog_tls: Listen | None = None, syslog_default: Callable[[], Sender | None] = lambda: None,
     limits: GatewayLimits | None = None, syslog_limits: SyslogLimits | None = None, clock: Callable[[], float] = time.time,
     node: str = "", audit: Audit = _silent, owner: int | None = None, heartbeat: Path | None = None,
     stored: Callable[[Lane], int] | None = None, formats: frozenset[str] | None = None,
@@ -72,20 +75,24 @@ async def serve_gateway(
 ) -> None:
     """Listen where asked (None: not there) until `stop` is set; then finish what was begun and flush what was received.
 
-    The intake is started and stopped by the caller. `owner` is the uid that may use the local socket beside root (None:
-    ours). Raises ConfigError: an address beyond this machine without TLS, or one that cannot be listened on.
+    `syslog` is unencrypted, over TCP and UDP; `syslog_tls` is over TLS. The intake is started and stopped by the caller.
+    `owner` is the uid that may use the local socket beside root (None: ours). Raises ConfigError: HTTP beyond this machine
+    without TLS, or an address that cannot be listened on.
     """
     _check(http, "gateway")
-    _check(syslog, "syslog")
+    _check(syslog_tls, "syslog")
     limits = limits or GatewayLimits()
     accounting = accounting or Accounting(clock, node)
     if heartbeat is not None:
         accounting.resume(read_heartbeat(heartbeat))
     gate = LaneGate()
     servers: list[tuple[_Server, socket.socket]] = []
-    syslog_server: SyslogServer | None = None
+    batches = SyslogBatches(intake, limits=syslog_limits or SyslogLimits(), clock=clock, accounting=accounting, gate=gate)
+    streams = SyslogServer(batches, sources, default=syslog_default)
+    datagrams = DatagramServer(batches, sources, default=syslog_default)
     http_at: tuple[str, int] | None = None
     syslog_at: tuple[str, int] | None = None
+    syslog_tls_at: tuple[str, int] | None = None
     tasks: list[asyncio.Task[None]] = []
     ended = asyncio.Event()
     try:
@@ -101,25 +108,27 @@ async def serve_gateway(
             server = _server(app, limits, accounting, None, owner=os.getuid() if owner is None else owner)
             servers.append((server, listen_local(local)))
         if syslog is not None:
-            syslog_server = SyslogServer(intake, sources, limits=syslog_limits or SyslogLimits(), clock=clock,
-                                         accounting=accounting, default=syslog_default, gate=gate)
-            listener = _bind(syslog, "syslog")
+            listener, plain = _bind_both(syslog)
             syslog_at = (syslog.host, listener.getsockname()[1])
-            await syslog_server.start(listener, _tls(syslog))
+            await streams.start(listener)
+            datagrams.start(plain)
+        if syslog_tls is not None:
+            listener = _bind(syslog_tls, "syslog")
+            syslog_tls_at = (syslog_tls.host, listener.getsockname()[1])
+            await streams.start(listener, _tls(syslog_tls))
         tasks = [asyncio.create_task(server.serve(sockets=[listener]), name="http") for server, listener in servers]
         if heartbeat is not None:
             tasks.append(asyncio.create_task(keep_heartbeat(accounting.shown, heartbeat, ended), name="heartbeat"))
         stopping = asyncio.create_task(stop.wait())
         while not all(server.started for server, _ in servers) and not any(task.done() for task in tasks):
             await asyncio.sleep(0.01)
-        ready(Listening(http_at, syslog_at, local))
+        ready(Listening(http_at, syslog_at, syslog_tls_at, local))
         await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
     finally:
         for server, _ in servers:
             server.should_exit = True
-        if syslog_server is not None:
-            await syslog_server.stop()
+        await asyncio.gather(streams.stop(), datagrams.stop())
         ended.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         for _, listener in servers:
@@ -242,18 +251,31 @@ def _check(listen: Listen | None, what: str) -> None:
         raise ConfigError([f"{what}: a certificate needs its key, and a key its certificate"])
 
 
-def _bind(listen: Listen, what: str) -> socket.socket:
+def _bind(listen: Listen, what: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, kind)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind == socket.SOCK_STREAM:  # for UDP it would let a second program share the port, and the messages
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((listen.host, listen.port))
-        listener.listen(256)
+        if kind == socket.SOCK_STREAM:
+            listener.listen(256)
     except OSError as fault:
         listener.close()
-        raise ConfigError([f"{what}: cannot listen on {listen.host} port {listen.port}: {fault.strerror or fault}"]) from fault
+        name = "UDP port" if kind == socket.SOCK_DGRAM else "port"
+        raise ConfigError([f"{what}: cannot listen on {listen.host} {name} {listen.port}: {fault.strerror or fault}"]) from fault
     listener.setblocking(False)
     return listener
+
+
+def _bind_both(listen: Listen) -> tuple[socket.socket, socket.socket]:
+    """The same port for TCP and UDP."""
+    stream = _bind(listen, "syslog")
+    try:
+        return stream, _bind(replace(listen, port=stream.getsockname()[1]), "syslog", socket.SOCK_DGRAM)
+    except ConfigError:
+        stream.close()
+        raise
 
 
 def _tls(listen: Listen) -> ssl.SSLContext | None:

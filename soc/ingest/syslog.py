@@ -1,4 +1,4 @@
-"""The syslog receiver: TCP or TLS, framed, batched, and kept like any other batch; the socket waits while the intake does.
+"""The syslog receiver over TCP and TLS: framed, batched, and kept like any other batch; the socket waits while the intake does.
 
 Exact from receipt: what was read is in the journal, or counted as lost with its reason. The sender's buffer is the sender's.
 """
@@ -7,39 +7,18 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import zstandard
-
-from soc.errors import SocError, StoreError
-from soc.event import FrameContext
-from soc.ingest.accounting import Accounting
-from soc.ingest.batch import Batch, Compression, Encoding, Intake
+from soc.errors import StoreError
 from soc.ingest.framing import Framer
-from soc.ingest.lanes import LaneGate
 from soc.ingest.sender import Sender, SenderCache, Senders
+from soc.ingest.syslogbatches import SyslogBatches
 
-__all__ = ["SyslogLimits", "SyslogServer"]
+__all__ = ["SyslogServer"]
 
 _READ = 64 * 1024
 _RECHECK = 2.0  # seconds after which a connection's source is looked up again: a disabled source is cut off in seconds
-_WORTH_PACKING = 4096
-_LONGEST_WAIT = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class SyslogLimits:
-    """Bytes of a message; records, bytes and seconds of a batch; connections; seconds of silence and of the end's flush."""
-
-    message: int = 1 << 20
-    records: int = 1000
-    bytes: int = 256 * 1024
-    linger: float = 0.2
-    connections: int = 256
-    idle: float = 3600.0
-    flush: float = 5.0
 
 
 @dataclass(slots=True, eq=False)
@@ -59,40 +38,31 @@ class _Connection:
 
 
 class SyslogServer:
-    """Accepts connections on one listening socket. All connections of a source share one stream per start of this server.
+    """Accepts connections on listening sockets, plain or TLS.
 
     `default()` is the source of addresses that no source claims; without one they are refused and counted.
     """
 
-    def __init__(self, intake: Intake, sources: Senders, *, limits: SyslogLimits, clock: Callable[[], float],
-                 accounting: Accounting, default: Callable[[], Sender | None] = lambda: None,
-                 gate: LaneGate | None = None) -> None:
-        self._intake, self._limits, self._clock, self._accounting = intake, limits, clock, accounting
-        self._senders, self._default, self._gate = SenderCache(sources), default, gate or LaneGate()
-        self._start_id = uuid.uuid4().hex
-        self._numbers: dict[str, int] = {}
+    def __init__(self, batches: SyslogBatches, sources: Senders, *, default: Callable[[], Sender | None] = lambda: None) -> None:
+        self._batches, self._limits, self._accounting = batches, batches.limits, batches.accounting
+        self._senders, self._default = SenderCache(sources), default
         self._connections: set[_Connection] = set()
-        self._server: asyncio.Server | None = None
-        self._give_up = float("inf")
-        self._packer = zstandard.ZstdCompressor(level=1)
+        self._servers: list[asyncio.Server] = []
 
     async def start(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
-        """Begin to accept on a bound socket."""
-        self._server = await asyncio.start_server(self._connected, sock=listener, ssl=tls, limit=_READ // 2)
+        """Begin to accept on a bound socket; several may be given, one after the other."""
+        self._servers.append(await asyncio.start_server(self._connected, sock=listener, ssl=tls, limit=_READ // 2))
 
     async def stop(self) -> None:
         """Accept no more, hand on what was read (for at most `limits.flush` seconds), close every connection."""
-        self._give_up = asyncio.get_running_loop().time() + self._limits.flush
-        if self._server is not None:
-            self._server.close()
+        self._batches.stop()
+        for server in self._servers:
+            server.close()
         waited = [connection.task for connection in self._connections]
         for connection in self._connections:
             if connection.reading:
                 connection.task.cancel()
         await asyncio.gather(*waited, return_exceptions=True)
-
-    def _stopping(self) -> bool:
-        return self._give_up != float("inf")
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._accounting.connected("syslog", 1)
@@ -102,7 +72,7 @@ class SyslogServer:
             if connection is not None:
                 await self._receive(reader, connection)
         except (ConnectionError, TimeoutError, ssl.SSLError):
-            self._accounting.refused("syslog_reset")
+            self._accounting.refused("syslog_reset", peer=str((writer.get_extra_info("peername") or ("",))[0]))
         finally:
             if connection is not None:
                 self._connections.discard(connection)
@@ -112,8 +82,8 @@ class SyslogServer:
     async def _admit(self, writer: asyncio.StreamWriter) -> _Connection | None:
         peer = str((writer.get_extra_info("peername") or ("",))[0])
         task = asyncio.current_task()
-        if task is None or self._stopping() or len(self._connections) >= self._limits.connections:
-            self._accounting.refused("syslog_connections")
+        if task is None or self._batches.stopping() or len(self._connections) >= self._limits.connections:
+            self._accounting.refused("syslog_connections", peer=peer)
             return None
         try:
             source = await self._senders.by_address(peer) or await asyncio.to_thread(self._default)
@@ -121,7 +91,7 @@ class SyslogServer:
             self._accounting.refused("sources")
             return None
         if source is None or not source.enabled:
-            self._accounting.refused("syslog_unknown")
+            self._accounting.refused("syslog_unknown", peer=peer)
             return None
         connection = _Connection(task, source, peer, Framer(self._limits.message), self._now())
         self._connections.add(connection)
@@ -146,7 +116,7 @@ class SyslogServer:
                 if not await self._still_welcome(connection):
                     return
             if framer.broken:
-                self._accounting.refused("syslog_" + framer.broken, connection.source.id)
+                self._accounting.refused("syslog_" + framer.broken, connection.source.id, peer=connection.peer)
         finally:
             self._took(connection, framer.finish())
             while connection.records:
@@ -154,7 +124,7 @@ class SyslogServer:
 
     async def _read(self, reader: asyncio.StreamReader, connection: _Connection) -> bytes | None:
         """The next bytes; b"" at the end; None when what was read is due. Raises TimeoutError after long silence."""
-        if self._stopping():  # what the operating system handed over already, without waiting for more
+        if self._batches.stopping():  # what the operating system handed over already, without waiting for more
             return await _at_once(reader)
         wait = max(0.0, connection.due - self._now()) if connection.records else self._limits.idle
         connection.reading = True
@@ -167,7 +137,7 @@ class SyslogServer:
             self._accounting.refused("syslog_idle", connection.source.id)
             return b""
         except asyncio.CancelledError:
-            if not self._stopping():
+            if not self._batches.stopping():
                 raise
             connection.task.uncancel()
             return await _at_once(reader)
@@ -188,7 +158,7 @@ class SyslogServer:
 
     async def _still_welcome(self, connection: _Connection) -> bool:
         """Whether the connection's source still takes from it; looked up every few seconds."""
-        if self._now() - connection.checked < _RECHECK or self._stopping():
+        if self._now() - connection.checked < _RECHECK or self._batches.stopping():
             return True
         try:
             source = await self._senders.by_address(connection.peer) or await asyncio.to_thread(self._default)
@@ -196,7 +166,7 @@ class SyslogServer:
             return True  # the source is known by its address, which has not changed
         connection.checked = self._now()
         if source is None or not source.enabled:
-            self._accounting.refused("syslog_unknown", connection.source.id)
+            self._accounting.refused("syslog_unknown", connection.source.id, peer=connection.peer)
             return False
         if source != connection.source:
             while connection.records:
@@ -209,41 +179,8 @@ class SyslogServer:
         records = connection.records[: self._limits.records]
         connection.records = connection.records[self._limits.records :]
         connection.size = sum(map(len, connection.records))
-        if not records:
-            return
-        batch = self._batch(connection, records)
-        lane = connection.source.lane
-        pause = 0.05
-        while True:
-            try:
-                if self._intake.congestion(lane) < 1.0:
-                    async with self._gate.turn(lane):
-                        receipt = await self._intake.accept(batch, lane)
-                    break
-                self._accounting.refused("syslog_waits")
-            except SocError:  # a full or failing disk: said by its own health; the records stay here and are tried again
-                self._accounting.refused("syslog_waits")
-            if self._now() + pause > self._give_up:
-                self._accounting.lost("syslog_at_stop", len(records))
-                return
-            await asyncio.sleep(pause)
-            pause = min(_LONGEST_WAIT, pause * 2)
-        self._accounting.accepted(connection.source.id, lane, len(records), sum(map(len, records)), duplicate=receipt.duplicate)
-
-    def _batch(self, connection: _Connection, records: list[bytes]) -> Batch:
-        source = connection.source
-        payload = b"".join([part for record in records for part in (len(record).to_bytes(4, "little"), record)])
-        compression = Compression.NONE
-        if len(payload) >= _WORTH_PACKING:
-            payload, compression = self._packer.compress(payload), Compression.ZSTD
-        first = self._numbers.get(source.id, 0)
-        self._numbers[source.id] = first + len(records)
-        now = int(self._clock() * 1e6)
-        context = FrameContext(
-            source=source.id, stream=f"syslog:{source.id}:{self._start_id}", first=first, count=len(records), read_at=now,
-            ingested=now, agency=source.agency, format=source.format, timezone=source.timezone, year=source.year,
-            peer=connection.peer, retention=source.retention)
-        return Batch(context, Encoding.SIZED, compression, payload)
+        if records:
+            await self._batches.keep(connection.source, connection.peer, records)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -43,7 +43,8 @@ class Centre:
         self.gateway, self.console, self.syslog = free_ports(3)
         self.environment = {
             **os.environ, "SOC_DATA": str(self.data), "SOC_GATEWAY__PORT": str(self.gateway), "SOC_CONSOLE__PORT": str(self.console),
-            "SOC_SYSLOG__PORT": str(self.syslog), "NO_COLOR": "1", **(settings or {})}
+            "SOC_SYSLOG__PORT": str(self.syslog), "SOC_SYSLOG__TLS_PORT": "0",
+            "NO_COLOR": "1", **(settings or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *arguments: str) -> None:

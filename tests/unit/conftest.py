@@ -17,7 +17,7 @@ from soc.ingest.accounting import Accounting
 from soc.ingest.memory import MemoryIntake
 from soc.ingest.request import GatewayLimits
 from soc.ingest.serve import Listen, Listening, serve_gateway
-from soc.ingest.syslog import SyslogLimits
+from soc.ingest.syslogbatches import SyslogLimits
 
 TOKEN = "soci_right"
 

@@ -11,7 +11,7 @@ from soc.errors import DiskFullError
 from soc.event import Lane
 from soc.ingest.batch import Compression, Encoding
 from soc.ingest.frame import Frame, FrameHead, records_of
-from soc.ingest.syslog import SyslogLimits
+from soc.ingest.syslogbatches import SyslogLimits
 
 
 def records(gateway: Any) -> list[bytes]:
