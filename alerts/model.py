@@ -130,11 +130,11 @@ def transition(alert: Alert, to: State, *, at: int, disposition: str = "", reaso
         raise TransitionRefused(f"an alert that is {alert.state} cannot become {to}", remedy=f"it can become: {ways}")
     if to is State.CLOSED:
         if disposition not in set(Disposition):
-            raise InputRefused(f"closing needs a disposition, not {disposition!r}", remedy="one of: " + ", ".join(Disposition))
+            raise InputRefused(f"closing needs a disposition, not {disposition!r}", remedy=f"one of: {', '.join(Disposition)}")
         if not reason.strip():
             raise InputRefused("closing needs a reason", remedy="say in a sentence why")
     elif disposition:
-        raise InputRefused("only closing takes a disposition")
+        raise InputRefused("only closing takes a disposition", remedy="leave it out, or close the alert")
     closing = to is State.CLOSED
     return replace(
         touch(alert, at=at), state=to, disposition=disposition if closing else "", reason=reason.strip() if closing else "")

@@ -177,7 +177,8 @@ class LoggingConfig:
     """What the processes say on stderr."""
 
     level: str = setting(
-        Kind.CHOICE, "info", "Least level that is written.", choices=("debug", "info", "warning", "error"))
+        Kind.CHOICE, "info", "Least level that is written; libraries speak from warning up, unless it is debug.",
+        choices=("debug", "info", "warning", "error"))
     format: str = setting(Kind.CHOICE, "text", "Text for people, json for collectors.", choices=("text", "json"))
 
 

@@ -9,13 +9,21 @@ from datetime import UTC, datetime
 __all__ = ["start_logging"]
 
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
+_OURS = ("soc", "alerts", "collectors", "__main__")
+"""The loggers of our own packages, and of `python -m soc.app`."""
 
 
 def start_logging(level: str, form: str, role: str) -> None:
-    """Send this process's log to stderr, from `level` up, as "text" or "json". `extra=` fields of a message stand beside it."""
+    """Send this process's log to stderr, from `level` up, as "text" or "json". `extra=` fields of a message stand beside it.
+
+    Libraries (a scheduler that tells of each run, twice a second) are heard from warnings up only, unless `level` is debug.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines(role, as_json=form == "json"))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    least = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=least if least <= logging.DEBUG else max(least, logging.WARNING), handlers=[handler], force=True)
+    for name in _OURS:
+        logging.getLogger(name).setLevel(least)
 
 
 class _Lines(logging.Formatter):

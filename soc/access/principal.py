@@ -36,7 +36,9 @@ class Principal:
     def require(self, permission: Permission) -> None:
         """Raises PermissionDenied if the caller has not the permission."""
         if permission not in self.permissions:
-            raise PermissionDenied(f"this needs the permission {permission.value}")
+            raise PermissionDenied(
+                f"this needs the permission {permission.value}",
+                remedy="ask an administrator for a role that has it; an API token needs it among its scopes")
 
     @classmethod
     def local(cls, actor: str) -> Principal:

@@ -77,5 +77,4 @@ class Setup:
 
 
 def _refused() -> PermissionDenied:
-    remedy = "restart the centre: it prints a new one while there is no user"
-    return PermissionDenied("the set-up link is not valid", remedy=remedy)
+    return PermissionDenied("the set-up link is not valid", remedy="restart the centre: it prints a new one while there is no user")

@@ -120,7 +120,9 @@ async def _check_csrf(request: Request) -> None:
     if not given and request.headers.get("content-type", "").startswith(_FORMS):
         given = (await request.form(max_files=0, max_fields=100)).get(CSRF_FIELD, "")
     if not isinstance(given, str) or not hmac.compare_digest(given.encode("utf-8", "replace"), request.state.csrf.encode()):
-        raise PermissionDenied("the CSRF token is missing or not this session's", remedy=f"send it as {CSRF_HEADER}")
+        raise PermissionDenied(
+            "the CSRF token is missing or not this session's",
+            remedy=f"load the page again and repeat it; a program sends the session's token as {CSRF_HEADER}")
 
 
 def _cookie(request: Request) -> str:

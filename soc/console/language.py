@@ -6,21 +6,21 @@ from pathlib import Path
 
 import yaml
 
-__all__ = ["LANGUAGES", "Translate", "load_messages", "translator"]
+__all__ = ["LANGUAGES", "MESSAGES", "Translate", "load_messages", "translator"]
 
 LANGUAGES = ("vi", "en")
 """The first is the default."""
 
 Translate = Callable[..., str]
 
-_FOLDER = Path(__file__).with_name("messages")
+MESSAGES = Path(__file__).with_name("messages")
 
 
 def load_messages() -> Mapping[str, Mapping[str, str]]:
     """Language -> key -> text."""
     found = {}
     for language in LANGUAGES:
-        read = yaml.load((_FOLDER / f"{language}.yml").read_text("utf-8"), yaml.CSafeLoader)
+        read = yaml.load((MESSAGES / f"{language}.yml").read_text("utf-8"), yaml.CSafeLoader)
         found[language] = {str(key): str(value) for key, value in read.items()}
     return found
 

@@ -1,7 +1,8 @@
 """Errors as answers: RFC 9457 problem documents for programs, a plain page for people."""
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from alerts.model import TransitionRefused
 from soc.access.authentication import LoginRefused
 from soc.console.callers import Unauthenticated
+from soc.console.formfaults import FormFault, form_faults
+from soc.console.language import load_messages, translator
 from soc.errors import (
     DiskFullError,
     DuplicateError,
@@ -25,16 +28,36 @@ from soc.errors import (
     TooLargeError,
 )
 
-__all__ = ["Show", "answer_errors", "problem", "status_of"]
+__all__ = ["Show", "Told", "answer_errors", "problem", "status_of"]
 
-Show = Callable[[Request, int, str, str], Awaitable[Response]]
-"""Renders (request, status, what happened, what to do) as a page."""
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An error as a page is told of it, in English: what happened, what to do, the column of a search (from 1, 0 for none)."""
+
+    status: int
+    message: str
+    remedy: str = ""
+    column: int = 0
+    faults: Sequence[FormFault] = ()
+
+    @classmethod
+    def of(cls, error: SocError) -> Told:
+        """One of our own errors."""
+        return cls(status_of(error), error.message, error.remedy, error.column if isinstance(error, QueryError) else 0)
+
+
+Show = Callable[[Request, Told], Awaitable[Response]]
+"""Renders an error as a page."""
 
 _STATUS: tuple[tuple[type[SocError], int], ...] = (
     (Unauthenticated, 401), (LoginRefused, 401), (PermissionDenied, 403), (NotFoundError, 404), (QueryError, 400),
     (TransitionRefused, 409), (DuplicateError, 409), (TooLargeError, 413), (InputRefused, 422), (RuleError, 422),
     (DiskFullError, 503), (StoreError, 503),
 )
+
+_DESCRIBED = "/api/v1/openapi.json describes every request"
+_NOWHERE = "the menu leads to every page; /api/v1/openapi.json lists what programs may ask"
 
 
 def status_of(error: SocError) -> int:
@@ -54,31 +77,35 @@ def problem(status: int, detail: str = "", headers: Mapping[str, str] | None = N
 def answer_errors(app: FastAPI, show: Show) -> None:
     """Let every error that reaches the edge become an answer; under /api a problem document, else a page by `show`."""
 
+    english = translator(load_messages()["en"])
+
     async def of_ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, SocError)
-        status = status_of(error)
-        headers = _headers(error, status)
+        told = Told.of(error)
+        headers = _headers(error, told.status)
         if _for_programs(request):
-            column = error.column if isinstance(error, QueryError) and error.column else None
-            return problem(status, error.message, headers, remedy=error.remedy, column=column)
-        response = await show(request, status, error.message, error.remedy)
+            return problem(told.status, told.message, headers, remedy=told.remedy, column=told.column or None)
+        response = await show(request, told)
         response.headers.update(headers)
         return response
 
     async def of_form(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        faults = [
-            {"where": ".".join(map(str, fault["loc"]))[:200], "what": str(fault["msg"])[:300]} for fault in error.errors()[:20]
-        ]
+        faults = form_faults(error.errors())
         if _for_programs(request):
-            return problem(422, "the request is not as it should be", errors=faults)
-        return await show(request, 422, "; ".join(f"{fault['where']}: {fault['what']}" for fault in faults), "")
+            told = [{"where": fault.where, "what": fault.what(english)} for fault in faults]
+            return problem(422, "the request is not as it should be", remedy=_DESCRIBED, errors=told)
+        return await show(request, Told(422, "", faults=faults))
 
     async def of_http(request: Request, error: Exception) -> Response:
-        status, detail = getattr(error, "status_code", 500), str(getattr(error, "detail", ""))
+        status, detail, remedy = getattr(error, "status_code", 500), str(getattr(error, "detail", "")), ""
+        if status == 404:
+            detail, remedy = "there is nothing at this address", _NOWHERE
+        elif status == 405:
+            detail, remedy = f"this address does not take {request.method}", _NOWHERE
         if _for_programs(request):
-            return problem(status, detail, getattr(error, "headers", None))
-        return await show(request, status, detail, "")
+            return problem(status, detail, getattr(error, "headers", None), remedy=remedy)
+        return await show(request, Told(status, detail, remedy))
 
     app.add_exception_handler(SocError, of_ours)
     app.add_exception_handler(RequestValidationError, of_form)

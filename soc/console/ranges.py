@@ -37,7 +37,7 @@ def within(span: Span) -> TimeRange:
     since = to_micros(span.since) if span.since else None
     until = to_micros(span.until) if span.until else None
     if since is not None and until is not None and until < since:
-        raise QueryError("`until` lies before `since`")
+        raise QueryError("`until` lies before `since`", remedy="exchange the two")
     return TimeRange(since, until)
 
 

@@ -69,7 +69,7 @@ class DeadLetters:
         found = self._node.rows(f"SELECT {_FIELDS} FROM dead_letters WHERE id = ?", (number,))
         letter = DeadLetter(*found[0]) if found else None  # type: ignore[arg-type]
         if letter is None or not scope.allows(letter.agency):
-            raise NotFoundError(f"there is no dead letter {number}")
+            raise NotFoundError(f"there is no dead letter {number}", remedy="`soc deadletters list` shows them")
         return letter
 
     def raw(self, number: int, scope: Scope) -> bytes:

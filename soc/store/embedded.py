@@ -217,7 +217,7 @@ class EmbeddedStore:
 
         event = self._ask(identity, scope, ask)
         if event is None:
-            raise NotFoundError(f"no event {event_id[:80]!r} here")
+            raise NotFoundError(f"no event {event_id[:80]!r} here", remedy="it may have expired; soc events search finds what is kept")
         return event
 
     def nearest(self, query: str, scope: Scope, start: int, end: int) -> int | None:
@@ -422,7 +422,7 @@ class EmbeddedStore:
             if any(segment.id not in standing for segment, _ in broken):
                 raise _Moved from fault
             if not broken:
-                raise StoreError(f"the search failed: {fault}") from fault
+                raise StoreError(f"the search failed: {fault}", remedy="soc store verify looks for damage") from fault
             for segment, reason in broken:
                 _log.warning("damaged file left out of a search", extra={"path": segment.path, "reason": reason})
                 blamed.append(segment.path)

@@ -76,7 +76,7 @@ class MemoryStore:
         for event in self._events:
             if visible(event, scope, _ALWAYS) and identified(dict(event))["event.id"] == event_id:
                 return identified(dict(event))
-        raise NotFoundError(f"no event {event_id[:80]!r} here")
+        raise NotFoundError(f"no event {event_id[:80]!r} here", remedy="an event id looks like 018f2b6c5d7e-0011223344556677-2a")
 
     def nearest(self, query: str, scope: Scope, start: int, end: int) -> int | None:
         """The time (µs) of the hit outside [start, end) that lies closest to it; None if there is none."""

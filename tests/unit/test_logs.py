@@ -17,6 +17,19 @@ def _restored() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    for name in ("soc", "alerts", "collectors", "__main__"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize(("level", "heard"), [
+    ("debug", {"apscheduler", "uvicorn.error", "soc", "alerts.store", "__main__"}), ("info", {"soc", "alerts.store", "__main__"}), ("error", set())])
+def test_libraries_are_heard_from_warnings_up(level: str, heard: set[str], capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging(level, "json", "detector")
+    for name in ("apscheduler", "uvicorn.error", "soc", "alerts.store", "__main__"):
+        logging.getLogger(name).info("job %s ran", name)
+    logging.getLogger("apscheduler").error("a job failed")
+    said = [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()]
+    assert said == [*(f"job {name} ran" for name in ("apscheduler", "uvicorn.error", "soc", "alerts.store", "__main__") if name in heard), "a job failed"]
 
 
 def test_json_lines_carry_level_role_and_fields(capsys: pytest.CaptureFixture[str]) -> None:

@@ -161,5 +161,7 @@ def known_user(parts: Parts, name: str) -> str:
         return ""
     user = parts.doors.users.by_name(name)
     if user is None or not user.enabled:
-        raise InputRefused("there is no such user to assign it to")
+        raise InputRefused(
+            "there is no such user to assign it to",
+            remedy="give the login name of somebody who may log in, or leave it empty for nobody")
     return user.name

@@ -55,7 +55,8 @@ def password(parts: Given, who: Self, request: Request, asked: NewPassword) -> J
     """Change one's own password: all other sessions end, this one goes on under a new cookie and CSRF token."""
     token = session_token(request)
     if who.via != "session" or token is None:
-        raise PermissionDenied("a password is changed by its owner, logged in")
+        raise PermissionDenied(
+            "a password is changed by its owner, logged in", remedy="log in with name and password, not with an API token")
     fresh = parts.doors.change_password(
         token, Secret(asked.old), Secret(asked.new), source=address_of(request), now=parts.now())
     answer = JSON({"csrf": csrf_of(fresh)})

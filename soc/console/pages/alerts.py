@@ -93,5 +93,5 @@ def work(parts: Given, who: Writer, alert_id: str, form: Annotated[Work, Form()]
     elif form.do in ("escalate", "calm"):
         alert = store.escalate(who.scope, alert_id, form.do == "escalate", actor=who.actor, now=now)
     else:
-        raise InputRefused("an alert can be moved, assigned, escalated or commented on")
+        raise InputRefused("an alert can be moved, assigned, escalated or commented on", remedy="use the buttons of the alert's page")
     return see(f"/alerts/{alert.id}")

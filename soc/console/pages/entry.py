@@ -110,8 +110,7 @@ def setup_page(parts: Given, looks: Looks, request: Request, token: Annotated[st
     if not parts.setup.needed():
         return see("/login")
     if not parts.setup.valid(Secret(token), now=parts.now()):
-        remedy = "restart the centre: it prints a new one while there is no user"
-        raise PermissionDenied("the set-up link is not valid", remedy=remedy)
+        raise PermissionDenied("the set-up link is not valid", remedy="restart the centre: it prints a new one while there is no user")
     return looks.page(request, "setup.html", token=token, failed="", name="", minimum=MINIMUM)
 
 

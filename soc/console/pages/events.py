@@ -11,6 +11,7 @@ from soc.access.roles import Permission
 from soc.console.callers import requires
 from soc.console.pages.parts import Looks
 from soc.console.parts import Given
+from soc.console.problems import Told
 from soc.console.ranges import Strict
 from soc.errors import QueryError
 from soc.store.eventstore import Bucket, Hits, TimeRange
@@ -36,14 +37,15 @@ class Wanted(Strict):
 @router.get("")
 def search(parts: Given, looks: Looks, request: Request, who: Reader, wanted: Annotated[Wanted, Query()]) -> Response:
     """Search; a query that cannot be read is said beside the form."""
-    hits, buckets, total, failed = Hits((), None), list[Bucket](), 0, ""
+    hits, buckets, total = Hits((), None), list[Bucket](), 0
+    failed: Told | None = None
     time = TimeRange(parts.now() - _SPANS[wanted.span]) if _SPANS[wanted.span] else TimeRange()
     try:
         hits = parts.events.search(wanted.q, who.scope, time, _PAGE, wanted.after or None)
         buckets = list(parts.events.histogram(wanted.q, who.scope, time, 60))
         total = sum(bucket.count for bucket in buckets)
     except QueryError as error:
-        failed = str(error)
+        failed = Told.of(error)
     following = wanted.model_dump() | {"after": hits.next} if hits.next else {}
     return looks.page(
         request, "events.html", who, status=400 if failed else 200, hits=hits, bars=_bars(buckets), total=total, wanted=wanted,

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
@@ -10,12 +11,15 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from soc.access.agencies import Agency
 from soc.access.principal import Principal
 from soc.access.roles import Permission
 from soc.console.language import LANGUAGES, load_messages, translator
 from soc.console.parts import Parts
+from soc.console.problems import Told
+from soc.console.wording import Wording, load_wording
 from soc.ecs import kind_of
-from soc.event import from_micros
+from soc.event import Scope, from_micros
 
 __all__ = ["LANGUAGE_COOKIE", "Pages", "inert", "local_path", "see"]
 
@@ -34,7 +38,8 @@ class Pages:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._messages = load_messages()
+        self._say = {language: translator(messages) for language, messages in load_messages().items()}
+        self._wording = {language: Wording(load_wording(language), say) for language, say in self._say.items()}
         self._zone = ZoneInfo(parts.timezone)
         self._environment = Environment(
             loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined,
@@ -46,20 +51,34 @@ class Pages:
     ) -> Response:
         """One page in the caller's language."""
         language = self.language(request)
-        t = translator(self._messages[language])
+        t = self._say[language]
         menu = [(path, t(key)) for path, key, permission in _MENU if who is not None and who.may(permission)]
         text = self._environment.get_template(template).render(
-            t=t, language=language, languages=LANGUAGES, centre=self._parts.name, who=who, menu=menu, path=request.url.path,
+            t=t, said=partial(self.said, language), agency=partial(self._agency, language, {}), language=language, languages=LANGUAGES,
+            centre=self._parts.name, who=who, menu=menu, path=request.url.path,
             **{"csrf": getattr(request.state, "csrf", ""), "back": _asked(request)} | values)
         return HTMLResponse(text.encode("utf-8", "replace"), status)
 
-    async def error(self, request: Request, status: int, message: str, remedy: str) -> Response:
+    async def error(self, request: Request, told: Told) -> Response:
         """What went wrong, as a page; who is not logged in is led to the login."""
-        if status == 401 and request.method == "GET":
+        if told.status == 401 and request.method == "GET":
             asked = _asked(request)
             return see("/login", next=asked if asked != "/" else "")
         who = getattr(request.state, "principal", None)
-        return self.page(request, "error.html", who, status=status, code=status, message=message, remedy=remedy)
+        return self.page(request, "error.html", who, status=told.status, told=told)
+
+    def said(self, language: str, text: str) -> str:
+        """An English text of ours in this language; one that the catalogue lacks stays, framed by words that say so."""
+        if language == "en" or not text:
+            return text
+        return self._wording[language](text) or self._say[language]("error.original", text=text)
+
+    def _agency(self, language: str, known: dict[str, Agency], agency: str) -> str:
+        """An agency's name; of one that is not known its id. `known` is filled once for a page."""
+        if not known:
+            known |= {one.id: one for one in self._parts.agencies.list(Scope.everything(), at=self._parts.now(), closed=True)}
+        found = known.get(agency)
+        return (found.name_vi if language == "vi" else found.name_en) if found else agency
 
     def language(self, request: Request) -> str:
         """The language that the caller chose, else the centre's."""
