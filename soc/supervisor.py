@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import ParamSpec, Protocol, TypeVar
 
+from soc.addresses import NOTE
 from soc.errors import LockedError
 
 __all__ = ["Child", "Overseer", "Relief", "Supervisor", "apart", "die_with_parent", "give_back_memory", "hold_role", "write_note"]
@@ -113,9 +114,10 @@ def hold_role(run: Path, role: str, patience: float = 15.0) -> int:
 
 
 def write_note(path: Path, content: Mapping[str, object]) -> None:
-    """Replace a small JSON file in one step (what health reads; it need not survive a power cut)."""
+    """Replace a small JSON file, readable by its owner only, in one step (what health reads; it need not survive a power cut)."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content))
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", encoding="utf-8") as file:
+        file.write(json.dumps(content))
     os.replace(temporary, path)
 
 
@@ -142,14 +144,19 @@ class Overseer(Protocol):
 
 
 class Supervisor:
-    """Keeps roles running until `stop`. A role with a guard is killed, and started again, when that says why."""
+    """Keeps roles running until `stop`. A role with a guard is killed, and started again, when that says why.
+
+    `listens`: where the centre is reached (`soc.addresses`), noted beside who runs.
+    """
 
     def __init__(self, run: Path, roles: Sequence[str], arguments: Sequence[str], *, say: Callable[[str], None],
-                 environment: Mapping[str, str] | None = None, guards: Mapping[str, Overseer] | None = None) -> None:
+                 environment: Mapping[str, str] | None = None, guards: Mapping[str, Overseer] | None = None,
+                 listens: Mapping[str, object] | None = None) -> None:
         self._run, self._arguments, self._say = run, list(arguments), say
         self._environment = {**_MEMORY, **(os.environ if environment is None else environment)}
         self.children = {role: Child(role) for role in roles}
         self._guards = guards or {}
+        self._listens = listens or {}
         self._stopping = False
         self._noted = True
         """Whether supervisor.json says what is so."""
@@ -239,12 +246,12 @@ class Supervisor:
                 child.process.wait()
             child.process = None
         with suppress(OSError):  # a read-only disk: the note names a process that is gone, which every reader checks
-            (self._run / "supervisor.json").unlink(missing_ok=True)
+            (self._run / NOTE).unlink(missing_ok=True)
 
     def _note(self) -> None:
         try:
-            write_note(self._run / "supervisor.json", {
-                "pid": os.getpid(), "at": time.time(),
+            write_note(self._run / NOTE, {
+                "pid": os.getpid(), "at": time.time(), "listens": self._listens,
                 "roles": {c.role: {"pid": c.process.pid if c.process else None, "restarts": c.restarts, "last_exit": c.last_exit}
                           for c in self.children.values()}})
             self._noted = True

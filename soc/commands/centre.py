@@ -47,6 +47,13 @@ class Centre:
         return self.folder.holder() is not None
 
     @cached_property
+    def reached(self) -> Config:
+        """The configuration with the addresses of the server that runs on the folder, if one does (it may have been given others)."""
+        from soc.addresses import as_running
+
+        return as_running(self.config, self.data)
+
+    @cached_property
     def actor(self) -> str:
         """Who this is, for the audit: the local user."""
         from soc.access.audit import local_actor

@@ -22,8 +22,9 @@ from typing import Annotated
 
 import typer
 
+from soc.addresses import as_running
 from soc.commands.centre import Options
-from soc.commands.output import say, show
+from soc.commands.output import many, say, show
 from soc.config import Config
 from soc.errors import ConfigError, SocError
 from soc.folder import DataFolder
@@ -68,10 +69,17 @@ def doctor(
     rows: list[dict[str, object]] = [
         {"check": f.check, "state": f.state.value, "found": f.found, "do": f.remedy} for f in findings]
     show(rows, ["check", "state", "found", "do"], as_json=as_json)
-    worst = [f for f in findings if f.state is State.FAIL]
+    failed, warned = (sum(f.state is state for f in findings) for state in (State.FAIL, State.WARN))
     if not as_json:
-        say(f"{len(worst)} of {len(findings)} checks failed." if worst else "Nothing is in the way.")
-    raise typer.Exit(1 if worst else 0)
+        say(_verdict(len(findings), failed, warned))
+    raise typer.Exit(1 if failed else 0)
+
+
+def _verdict(checks: int, failed: int, warned: int) -> str:
+    look = f"{many(warned, 'check')} {'is' if warned == 1 else 'are'} worth a look" if warned else ""
+    if failed:
+        return f"{failed} of {many(checks, 'check')} failed" + (f", {look}." if look else ".")
+    return f"Nothing is in the way; {look}." if look else "Nothing is in the way."
 
 
 def examine(data: Path, config_path: Path | None, now: datetime) -> Iterator[Finding]:
@@ -83,6 +91,7 @@ def examine(data: Path, config_path: Path | None, now: datetime) -> Iterator[Fin
         config = Config()
         for fault in error.faults:
             yield Finding("configuration", State.FAIL, fault, "mend it; the checks below use the defaults")
+    config = as_running(config, data)
     yield _python()
     yield from _folder(data)
     yield _disk(data, config)

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["as_json_text", "fail", "inert", "quiet", "say", "show"]
+__all__ = ["as_json_text", "fail", "inert", "many", "quiet", "say", "show"]
 
 _MAX_CELL = 400
 _STYLES = {
@@ -78,6 +78,11 @@ def quiet(on: bool = True) -> None:
     """Say no more on stderr than errors, until the command ends: call it first thing under --json."""
     global _quiet
     _quiet = on
+
+
+def many(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: 1 rule, 3,780 rules."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def inert(text: str) -> str:

@@ -24,6 +24,7 @@ def serve(
     role: Annotated[list[str] | None, typer.Option("--role", help="Run only this role (gateway, normaliser, detector, console); repeatable.")] = None,
 ) -> None:
     """Run the centre: gateway, normaliser, detector and console, each a process that is restarted if it dies."""
+    from soc.addresses import addresses_of
     from soc.app import ROLES, arguments, guards
     from soc.errors import InputRefused, SocError
     from soc.opening import prepare
@@ -37,7 +38,7 @@ def serve(
     folder = apart(prepare, options.data, config)
     with folder.lock():
         supervisor = Supervisor(options.data / "run", role or ROLES, arguments(options.data, options.config, local=False), say=say,
-                                guards=guards(options.data))
+                                guards=guards(options.data), listens=addresses_of(config, role or ROLES))
         supervisor.start()
         say(f"Starting on {options.data} (Ctrl-C stops it; nothing acknowledged is lost).")
         listeners = [(config.console.host, config.console.port)] if not role or "console" in role else []

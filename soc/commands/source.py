@@ -137,7 +137,7 @@ def _hand_over(centre: Centre, source: Source, token: Secret, as_json: bool) -> 
 
 
 def _lines(centre: Centre, source: Source) -> list[str]:
-    gateway, syslog = centre.config.gateway, centre.config.syslog
+    gateway, syslog = centre.reached.gateway, centre.reached.syslog
     if source.kind == "syslog":
         target = _reachable(syslog.host)
         return [
@@ -159,7 +159,7 @@ def _lines(centre: Centre, source: Source) -> list[str]:
 def _transport(centre: Centre) -> tuple[str, str]:
     """The URL's scheme, and curl's option for our own authority. What is wrong with TLS is `serve`'s to say, not ours."""
     try:
-        files = tls_for(centre.config, centre.data, centre.config.gateway.host, "gateway")
+        files = tls_for(centre.reached, centre.data, centre.reached.gateway.host, "gateway")
     except ConfigError:
         return "https", ""
     if files is None:

@@ -53,6 +53,6 @@ def init(
         say(f"  Debian/Ubuntu  copy it to /usr/local/share/ca-certificates/soc.crt, then update-ca-certificates\n"
             f"  Windows        certutil -addstore Root {files.authority.name if files.authority else 'ca.crt'}\n"
             f"  curl           curl --cacert {files.authority} https://{names[0] if names else 'localhost'}:"
-            f"{centre.config.gateway.port}/")
+            f"{centre.reached.gateway.port}/")
         say("Next: set gateway.host and console.host in the configuration, then start again." if not renew
             else "The running server uses it after its next start.")

@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from soc.commands.doctor import State, examine
+from soc.commands.doctor import State, _verdict, examine
 from soc.folder import DataFolder
 from soc.store.disk import RealDisk
 from soc.tls import make_certificates
@@ -92,3 +93,20 @@ def test_an_old_certificate_is_a_failure_and_an_ageing_one_a_warning(tmp_path: P
     assert state(2026, 6, 1) is State.OK
     assert state(2027, 1, 20) is State.WARN
     assert state(2027, 3, 1) is State.FAIL
+
+
+def test_the_verdict_counts_what_failed_and_what_is_worth_a_look() -> None:
+    assert _verdict(12, 0, 0) == "Nothing is in the way."
+    assert _verdict(12, 0, 1) == "Nothing is in the way; 1 check is worth a look."
+    assert _verdict(12, 0, 3) == "Nothing is in the way; 3 checks are worth a look."
+    assert _verdict(12, 1, 2) == "1 of 12 checks failed, 2 checks are worth a look."
+    assert _verdict(12, 1, 0) == "1 of 12 checks failed."
+
+
+def test_a_warning_is_counted_on_the_command_line(tmp_path: Path) -> None:
+    folder = DataFolder.open(tmp_path / "data")
+    with folder.lock():  # a server runs, and nobody listens
+        done = subprocess.run([sys.executable, "-m", "soc.cli", "--data", str(folder.path), "doctor"], env=settings(), capture_output=True,
+                              timeout=60, text=True)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"Nothing is in the way; \d+ checks are worth a look\.", done.stderr)
