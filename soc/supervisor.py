@@ -77,7 +77,11 @@ def apart(work: Callable[_Given, _Found], *given: _Given.args, **named: _Given.k
     """
     ours, theirs = _FORK.Pipe(duplex=False)
     child = _FORK.Process(target=_report, args=(theirs, lambda: work(*given, **named)))
-    child.start()
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C goes to both: ours says so, the child only ends
+    try:
+        child.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
     theirs.close()
     try:
         well, found = ours.recv()
@@ -92,6 +96,9 @@ def apart(work: Callable[_Given, _Found], *given: _Given.args, **named: _Given.k
 
 
 def _report(to: Connection, work: Callable[[], object]) -> None:
+    ends = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else the caller waits for us, and stops then
+    signal.signal(signal.SIGINT, signal.SIG_DFL if ends else signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
         to.send((True, work()))
     except Exception as fault:  # noqa: BLE001  the caller raises it
