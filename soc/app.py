@@ -307,7 +307,8 @@ def run_console(role: Role) -> None:
         alerts=AlertStore(state), rules=RuleStore(state, kept_folders(config, role.data)[0]), sources=SourceStore(state),
         imports=ImportStore(state), letters=letters,
         agencies=AgencyStore(access), doors=Authentication(
-            access, session=int(config.console.session * 1e6), idle=int(config.console.idle * 1e6)), setup=Setup(access),
+            access, session=int(config.console.session * 1e6), idle=int(config.console.idle * 1e6), centre=config.centre.name),
+        setup=Setup(access, centre=config.centre.name),
         audit=Audit(access), health=Health(data=role.data, config=config, manifest=Manifest.open(role.data), ledger=Ledger(state)).report,
         replay=send_again, now=now_micros, name=config.centre.name, language=config.centre.language, timezone=config.centre.timezone,
         secure=tls is not None))

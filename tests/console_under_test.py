@@ -89,7 +89,7 @@ def quick_hashes(monkeypatch: Any) -> None:
     monkeypatch.setattr(passwords, "_NOBODY", quick.hash("nobody at all"))
 
 
-def build(folder: Path, *, users: bool = True, secure: bool = False, health: dict[str, Any] | None = None) -> ConsoleUnderTest:
+def build(folder: Path, *, users: bool = True, secure: bool = False, health: dict[str, Any] | None = None, centre: str = "SOC") -> ConsoleUnderTest:
     """A console with an object of every noun in each of the agencies north and south. The viewer sees north only."""
     state = Database.open(sqlite_url(folder / "state.db"), STATE)
     access = Database.open(sqlite_url(folder / "access.db"), ACCESS)
@@ -114,7 +114,7 @@ def build(folder: Path, *, users: bool = True, secure: bool = False, health: dic
     events = MemoryStore()
     parts = Parts(
         events=events, alerts=AlertStore(state), rules=RuleStore(state), sources=SourceStore(state), imports=ImportStore(state),
-        letters=DeadLetters(manifest), agencies=agencies, doors=doors, setup=Setup(access), audit=Audit(access),
+        letters=DeadLetters(manifest), agencies=agencies, doors=doors, setup=Setup(access, centre=centre), audit=Audit(access),
         health=lambda: health if health is not None else _health(), replay=replay, now=lambda: NOW, secure=secure)
     ids = {agency: _fill(parts, state, manifest, events, agency, number) for number, agency in enumerate(("north", "south"))}
     _rules(parts, folder)

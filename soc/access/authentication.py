@@ -30,8 +30,8 @@ class LoginRefused(PermissionDenied):
 class Authentication:
     """Lets people and programs in, and names who they are. A session ends `session` microseconds after its login, and `idle` after its last use."""
 
-    def __init__(self, database: Database, *, session: int = ABSOLUTE, idle: int = IDLE) -> None:
-        self.users = UserStore(database)
+    def __init__(self, database: Database, *, session: int = ABSOLUTE, idle: int = IDLE, centre: str = "") -> None:
+        self.users = UserStore(database, centre=centre)
         self.sessions = SessionStore(database, absolute=session, idle=idle)
         self.tokens = TokenStore(database)
         self._agencies = AgencyStore(database)

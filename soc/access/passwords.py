@@ -5,10 +5,12 @@ Hashing is bounded to two at a time, so a flood of logins cannot take the machin
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from soc.access.guessable import effective_length
 from soc.errors import InputRefused
 from soc.secret import Secret
 
@@ -18,21 +20,25 @@ MINIMUM = 12
 """The fewest characters of a password (NIST SP 800-63B asks for length, not for kinds of characters)."""
 
 _LONGEST = 1024
+_LEFT = 8
+"""The fewest characters that a password has to have when each guessable piece counts as one."""
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, hash_len=32, salt_len=16, type=Type.ID)
 _SLOTS = threading.BoundedSemaphore(2)
 # A hash nobody knows the password of: checked for unknown accounts, so that they cost the same time as known ones.
 _NOBODY = "$argon2id$v=19$m=19456,t=2,p=1$c29jLW5vYm9keS1zYWx0IQ$3b0c9Qy1mD4v7rWkq0E2l8nTzYxUoJHsaGfPpVdCbXI"
 
 
-def check_password(password: Secret, *, name: str = "") -> None:
-    """Raises InputRefused for a password that is too short, too long, one repeated character or the account's name."""
+def check_password(password: Secret, *, names: Collection[str] = ()) -> None:
+    """Raises InputRefused for a password that is too short, too long or made of what is guessed first, `names` (account, centre) among it."""
     text = password.reveal()
     if len(text) < MINIMUM:
         raise InputRefused(f"the password is too short: at least {MINIMUM} characters")
     if len(text.encode("utf-8", "surrogatepass")) > _LONGEST:
         raise InputRefused(f"the password is too long: at most {_LONGEST} bytes")
-    if len(set(text)) < 4 or (name and text.casefold() == name.casefold()):
-        raise InputRefused("the password is too easy to guess", remedy="a sentence of four words is a good one")
+    if len(set(text)) < 4 or text.casefold() in map(str.casefold, names) or effective_length(text, names) < _LEFT:
+        raise InputRefused(
+            "the password is too easy to guess: names, common words, years, rows of keys and repetitions are tried first",
+            remedy="a sentence of four words is a good one")
 
 
 def hash_password(password: Secret) -> str:

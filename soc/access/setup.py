@@ -27,11 +27,11 @@ SETUP_TOKENS = Table(
 
 
 class Setup:
-    """The one-time set-up of a new centre."""
+    """The one-time set-up of a new centre, of the name `centre`."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._users = UserStore(database)
+    def __init__(self, database: Database, *, centre: str = "") -> None:
+        self._database, self._name = database, centre
+        self._users = UserStore(database, centre=centre)
         self._audit = Audit(database)
 
     def needed(self) -> bool:
@@ -64,7 +64,7 @@ class Setup:
         """
         if not self.valid(token, now=now):
             raise _refused()
-        check_password(password, name=check_name(name))
+        check_password(password, names=(check_name(name), self._name))
         with self._database.write() as connection:
             spent = connection.execute(
                 update(SETUP_TOKENS).where(

@@ -65,10 +65,10 @@ def scope_of(user: User, tree: AgencyTree) -> Scope:
 
 
 class UserStore:
-    """The users in the access database."""
+    """The users in the access database. No password is made of the name of the `centre`."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, *, centre: str = "") -> None:
+        self._database, self._names = database, (centre,)
         self._audit = Audit(database)
 
     def add(
@@ -80,7 +80,7 @@ class UserStore:
         Raises InputRefused (name, password, role without agency), NotFoundError (agency), DuplicateError.
         """
         shown = check_name(name)
-        check_password(password, name=shown)
+        check_password(password, names=(shown, *self._names))
         kept = hash_password(password)
         user = User("u_" + secrets.token_hex(8), shown, _roles(roles), tuple(sorted(set(agencies))), True, now, now)
         if connection is not None:
@@ -148,7 +148,7 @@ class UserStore:
         user = self.get(user_id)
         if user is None:
             raise _unknown(user_id)
-        check_password(password, name=user.name)
+        check_password(password, names=(user.name, *self._names))
         kept = hash_password(password)
         with self._database.write() as connection:
             connection.execute(update(USERS).where(USERS.c.id == user_id).values(password_hash=kept, password_changed=now))

@@ -39,7 +39,8 @@ def add(
     if roles == [Role.VIEWER] and not agency:
         fail("a viewer sees only their agencies", "give --agency, or another --role", code=2)
     centre = open_centre(ctx)
-    user = UserStore(centre.access).add(name, _password(password_stdin), roles, agency or (), actor=centre.actor, now=_now())
+    users = UserStore(centre.access, centre=centre.config.centre.name)
+    user = users.add(name, _password(password_stdin), roles, agency or (), actor=centre.actor, now=_now())
     say(f"Added {user.name} ({', '.join(user.roles)}).")
 
 
@@ -95,7 +96,7 @@ def password(ctx: typer.Context, name: _Name, password_stdin: _Stdin = False) ->
     """Set a user's password; all their sessions end."""
     centre = open_centre(ctx)
     user = _user(centre, name)
-    UserStore(centre.access).set_password(user.id, _password(password_stdin), actor=centre.actor, now=_now())
+    UserStore(centre.access, centre=centre.config.centre.name).set_password(user.id, _password(password_stdin), actor=centre.actor, now=_now())
     say(f"Changed the password of {user.name}; their sessions ended.")
 
 

@@ -85,6 +85,11 @@ def test_users_are_listed_disabled_and_given_roles(soc):
     assert [row["name"] for row in json.loads(soc("user", "list", "--role", "analyst", "--json").stdout)] == ["vy"]
     assert "last administrator" in soc("user", "disable", "an", code=1).stderr
     assert "too short" in soc("user", "add", "x", "--role", "analyst", "--password-stdin", stdin="short", code=1).stderr
+    for weak in ("Password@2026", "mật khẩu 123456", "ba-con-soi ba-con-soi"):
+        refused = soc("user", "add", "ba-con-soi", "--role", "analyst", "--password-stdin", stdin=weak, code=1).stderr
+        assert "easy to guess" in refused
+        assert "a sentence of four words" in refused
+        assert "easy to guess" in soc("user", "password", "an", "--password-stdin", stdin=weak.replace("ba-con-soi", "an an an"), code=1).stderr
     assert "--agency" in soc("user", "add", "x", "--password-stdin", stdin=PASSWORD, code=2).stderr
     assert "--password-stdin" in soc("user", "add", "x", "--role", "analyst", code=2).stderr
 

@@ -131,7 +131,7 @@ def test_logout_ends_the_session(console):
 
 def test_set_up_makes_one_administrator_once(tmp_path, monkeypatch):
     quick_hashes(monkeypatch)
-    console = build(tmp_path, users=False)
+    console = build(tmp_path, users=False, centre="Tỉnh Sao Mai")
     client = console.client()
     token = console.parts.setup.issue(now=NOW).reveal()
     assert client.get("/setup", params={"token": "wrong"}).status_code == 403
@@ -141,7 +141,10 @@ def test_set_up_makes_one_administrator_once(tmp_path, monkeypatch):
     assert refused.status_code == 422
     assert "Hai mật khẩu không giống nhau." in refused.text
     assert f'/language/en?back=%2Fsetup%3Ftoken%3D{token}"' in refused.text
-    assert client.post("/setup", data=form | {"password": "x", "again": "x"}).status_code == 422
+    for weak in ("x", "Quản trị 2026", "Tỉnh Sao Mai 123"):
+        refused = client.post("/setup", data=form | {"password": weak, "again": weak})
+        assert refused.status_code == 422
+        assert "Một câu bốn từ là tốt." in refused.text
     assert client.post("/setup", data=form).headers["location"] == "/login"
     assert client.post("/setup", data=form).status_code == 403
     assert client.get("/setup", params={"token": token}).headers["location"] == "/login"  # the account is there: nothing to set up

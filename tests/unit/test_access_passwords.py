@@ -48,15 +48,19 @@ def test_an_unknown_account_takes_as_long_as_a_known_one():
     assert 0.3 < cost(None) / cost(kept) < 3
 
 
-@pytest.mark.parametrize("password", ["", "short", "a" * 12, "ab" * 10, "x1y2" * 257, "Administrator"])
+@pytest.mark.parametrize("password", ["", "short", "a" * 12, "ab" * 10, "x1y2" * 257, "Administrator",
+                                      "Password1234", "P@ssw0rd@2026", "mật khẩu 123456", "Matkhau@12345", "123456789012", "qwertyuiop12", "1q2w3e4r5t6y",
+                                      "administrator!!", "Sở Tài chính 2026", "SoTaiChinh@2026", "Hanoi@123456789", "abcabcabcabcabc",
+                                      "zyxwvutsrqponm", "Welcome2026!!!", "QuanTri@VietNam", "1qaz2wsx3edc", "passwordpassword"])
 def test_weak_and_endless_passwords_are_refused(password):
     with pytest.raises(InputRefused):
-        check_password(Secret(password), name="administrator")
+        check_password(Secret(password), names=["administrator", "Sở Tài chính"])
 
 
-@pytest.mark.parametrize("password", ["ba con voi vàng", "Tr0ub4dor&3xyz", "🐎🔋📎✅" * 3, "    a  b  c d  "])
+@pytest.mark.parametrize("password", ["ba con voi vàng", "Mat khau rat dai 2026", "soc trên núi cao",
+                                      "correct horse battery", "hVx2-99bL0q!", "tắc kè ăn mật 12", "Tr0ub4dor&3xyz", "🐎🔋📎✅" * 3, "    a  b  c d  "])
 def test_long_enough_passwords_of_any_kind_are_taken(password):
-    check_password(Secret(password), name="an")
+    check_password(Secret(password), names=["an", "SOC"])
 
 
 def test_damaged_hashes_let_nobody_in():
