@@ -89,12 +89,12 @@ def _keep_store(role: Role) -> None:
     from soc.store.disk import RealDisk
     from soc.store.manifest import Manifest
     from soc.store.retention import expire
-    from soc.store.tokens import build
+    from soc.store.tokens import blocks
 
     state, _ = open_databases(role.data, role.config)
     ledger, manifest, config = Ledger(state), Manifest.open(role.data), role.config
     compactor = Compactor(
-        data=role.data, disk=RealDisk(), manifest=manifest, passed=ledger.positions, index=build, breathe=give_back_memory,
+        data=role.data, disk=RealDisk(), manifest=manifest, passed=ledger.positions, index=blocks, breathe=give_back_memory,
         limits=CompactionLimits(cut_age=int(config.compaction.minute * 1e6), hour_age=int(config.compaction.hour * 1e6),
                                 grace=int(config.compaction.grace * 1e6)))
     cleaned = False

@@ -27,6 +27,7 @@ _AGO = re.compile(r"-\s*(\d{1,9})\s*(s|m|h|d|w)")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _PAGE = 1000
 _COLUMNS = ("time", "host", "dataset", "code", "id", "text")
+_FIELDS = ("host.name", "event.dataset", "event.code", "message", "event.original")
 
 
 @app.command("search")
@@ -50,7 +51,7 @@ def search(
     damaged: set[str] = set()
     after: str | None = None
     while len(found) < limit:
-        hits = centre.store.search(query, scope, within, min(_PAGE, limit - len(found)), after)
+        hits = centre.store.search(query, scope, within, min(_PAGE, limit - len(found)), after, () if as_json else _FIELDS)
         found += [event_out(event) for event in hits.events]
         damaged.update(hits.damaged)
         after = hits.next

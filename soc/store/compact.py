@@ -58,7 +58,7 @@ class Compactor:
     """Merges files of one partition and lane. Owns its manifest connection; runs beside the normaliser."""
 
     def __init__(self, *, data: Path, disk: Disk, manifest: Manifest, passed: Callable[[], Mapping[Lane, int]],
-                 index: Callable[[pa.Table], bytes] | None = None, limits: CompactionLimits | None = None,
+                 index: Callable[[pa.Table], Sequence[bytes]] | None = None, limits: CompactionLimits | None = None,
                  breathe: Callable[[], None] = lambda: None) -> None:
         """`breathe` is called now and then during a merge: to give back memory, say."""
         self._breathe = breathe
@@ -162,7 +162,7 @@ class Compactor:
                 rows += table.num_rows
                 spans.append((*time_span(table, "@timestamp"), *time_span(table, "event.ingested")))
                 if self._index is not None:
-                    tokens.append(self._index(table))
+                    tokens += self._index(table)
                 if len(spans) % _BREATH == 0:
                     self._breathe()
             if writer is None:
@@ -388,6 +388,6 @@ def _short(old: Sequence[SegmentRow]) -> str:
 
 
 def _packed(parts: Sequence[bytes]) -> bytes:
-    """Token indexes of the row groups, each behind its length (u32 LE), in order."""
+    """Token indexes of groups of rows, each behind its length (u32 LE), in order."""
     return b"".join(len(p).to_bytes(4, "little") + p for p in parts)
 

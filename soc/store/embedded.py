@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +23,8 @@ from soc.event import Event, Scope, parse_event_id
 from soc.store.columns import KV, field_of
 from soc.store.damage import damage
 from soc.store.embedded_engine import Engine, FileFault, Session, Watchdog
-from soc.store.embedded_files import Indexes, Part, Source, costly, events_in, overlaps, portions, read_rows, select, slices, sources
+from soc.store.embedded_files import Indexes, Part, Source, costly, overlaps, portions, select, slices, sources
+from soc.store.embedded_rows import Piece, Rows
 from soc.store.embedded_sql import statement
 from soc.store.eventstore import Bucket, Hits, TimeRange, TopValue
 from soc.store.page import MAX_PAGE, Key, bucket_width, date_text, filled, identified
@@ -89,7 +90,7 @@ class EmbeddedStore:
         self._data = data.resolve()
         self._manifest = manifest
         self._memory_limit, self._threads, self._timeout, self._clock = memory_limit, threads, timeout, clock
-        self._indexes = Indexes(self._data)
+        self._indexes, self._rows = Indexes(self._data), Rows(self._data, threads)
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
         self._engine: Engine | None = None
@@ -101,7 +102,8 @@ class EmbeddedStore:
 
     # ---- the questions
 
-    def search(self, query: str, scope: Scope, within: TimeRange, limit: int = 100, after: str | None = None) -> Hits:
+    def search(self, query: str, scope: Scope, within: TimeRange, limit: int = 100, after: str | None = None,
+               fields: Collection[str] = ()) -> Hits:
         """One page, newest first; damaged files are left out and named. Raises QueryError, StoreError."""
         if not 1 <= limit <= MAX_PAGE:
             raise QueryError(f"a page holds 1 to {MAX_PAGE:,} events")
@@ -110,7 +112,7 @@ class EmbeddedStore:
 
         def ask(question: _Question) -> Hits:
             found = self._page(question, within, limit + 1, key)
-            events = self._whole(question, found[:limit])
+            events = self._read(question, found[:limit], frozenset(fields))
             following = found[limit - 1].key.cursor() if len(found) > limit else None
             return Hits(tuple(events), following, damaged=tuple(sorted(question.damaged)))
 
@@ -212,7 +214,7 @@ class EmbeddedStore:
             for some in (near, [p for p in parts if p not in near]):
                 found = self._page(question, _ALWAYS, 1, None, some)
                 if found:
-                    return self._whole(question, found)[0]
+                    return self._read(question, found)[0]
             return None
 
         event = self._ask(identity, scope, ask)
@@ -343,29 +345,22 @@ class EmbeddedStore:
                         best = at
         return best
 
-    def _whole(self, question: _Question, found: Sequence[_Row]) -> list[Event]:
-        """The events of found rows, in their order."""
+    def _read(self, question: _Question, found: Sequence[_Row], fields: frozenset[str] = frozenset()) -> list[Event]:
+        """The events of found rows, in their order; whole, or only some fields of them."""
         wanted: dict[str, tuple[Part, list[int]]] = {}
         for row in found:
             wanted.setdefault(row.part.segment.id, (row.part, []))[1].append(row.row)
-        events: dict[tuple[str, int], Event] = {}
+        pieces: list[Piece] = []
         for part, rows in wanted.values():
-            rows = sorted(rows)
-
-            def read(part: Part = part, rows: list[int] = rows) -> pa.Table:
-                if part.segment.kind == "cut":
-                    return read_rows(part.segment, rows, self._data)
-                numbers = ", ".join(map(str, rows))
-                table = question.session.table(
-                    f"SELECT * FROM read_parquet(?, file_row_number=true) WHERE file_row_number BETWEEN {rows[0]} AND {rows[-1]}"
-                    f" AND file_row_number IN ({numbers}) ORDER BY file_row_number", [str(self._data / part.segment.path)])
-                return table.select(range(len(part.segment.columns))).rename_columns(list(part.segment.columns))
-
-            with self._faults(question, [part]) as fault:
-                table = read()
-            if not fault:
-                events.update(((part.segment.id, row), identified(event)) for row, event in zip(rows, events_in(table), strict=True))
-        return [event for row in found if (event := events.get((row.part.segment.id, row.row))) is not None]
+            with self._faults(question, [part]):
+                pieces += self._rows.pieces(part.segment, sorted(rows))
+        events: dict[tuple[str, int], Event] = {}
+        for piece, read in self._rows.all(pieces, fields):
+            question.session.check()
+            with self._faults(question, [wanted[piece.segment.id][0]]):
+                events.update(((piece.segment.id, row), identified(event)) for row, event in zip(piece.rows, read(), strict=True))
+        return [event for row in found if (event := events.get((row.part.segment.id, row.row))) is not None
+                and row.part.segment.path not in question.damaged]
 
     def _aggregate(self, question: _Question, parts: Sequence[Part], within: TimeRange, what: str, tail: str, also: frozenset[str],
                    values_of: str = "") -> Iterator[list[tuple[Any, ...]]]:
@@ -416,7 +411,7 @@ class EmbeddedStore:
         blamed: list[str] = []
         try:
             yield blamed
-        except (FileFault, OSError, pa.ArrowException) as fault:
+        except (FileFault, OSError, IndexError, pa.ArrowException) as fault:
             broken = [(part.segment, reason) for part in parts if (reason := damage(part.segment, self._data))]
             standing = {segment.id for segment in self._snapshot().segments}
             if any(segment.id not in standing for segment, _ in broken):

@@ -17,6 +17,7 @@ from soc.errors import DamagedError
 from soc.event import Event
 from soc.store import tokens
 from soc.store.columns import KV, arrow_type, field_of
+from soc.store.embedded_rows import read_cut
 from soc.store.eventstore import TimeRange
 from soc.store.fold import SUFFIX, words
 from soc.store.query_sql import needed, quoted
@@ -25,7 +26,7 @@ from soc.store.reference import matches
 from soc.store.segment import SegmentRow
 
 __all__ = [
-    "Indexes", "Part", "Source", "costly", "events_in", "may_hold", "overlaps", "portions", "read_rows", "select", "slices", "sources",
+    "Indexes", "Part", "Source", "costly", "may_hold", "overlaps", "portions", "select", "slices", "sources",
 ]
 
 _CUT_BYTES = 8 << 20
@@ -53,7 +54,7 @@ class Indexes:
         self._outlines: dict[str, tuple[tokens.Group, ...] | None] = {}
 
     def groups(self, segment: SegmentRow, *, bits: bool) -> tuple[tokens.Group, ...] | None:
-        """A segment's row groups, with their words if `bits`; None if there is no index or it does not fit."""
+        """A segment's groups of rows, with their words if `bits`; None if there is no index or it does not fit."""
         if not segment.tokens:
             return None
         if not bits and segment.id in self._outlines:
@@ -87,7 +88,7 @@ class Source:
 
 
 def select(segments: Sequence[SegmentRow], root: Clause, within: TimeRange, indexes: Indexes, also: frozenset[str] = frozenset()) -> list[Part]:
-    """The files, and where known the row groups, that may hold what is asked for; `also` are fields asked for beside `root`'s.
+    """The files, and where known the rows, that may hold what is asked for; `also` are fields asked for beside `root`'s.
 
     Token indexes that cannot be read rule nothing out.
     """
@@ -111,7 +112,7 @@ def select(segments: Sequence[SegmentRow], root: Clause, within: TimeRange, inde
 
 
 def may_hold(clause: Clause, segment: SegmentRow, group: tokens.Group | None) -> bool:
-    """False only where the manifest's row (and the words of a row group) rule every event out."""
+    """False only where the manifest's row (and the words of a group of rows) rule every event out."""
     match clause:
         case And(clauses):
             return all(may_hold(inner, segment, group) for inner in clauses)
@@ -181,7 +182,7 @@ def _whole_words(phrase: Phrase) -> list[int]:
 
 
 def _ranges(root: Clause, segment: SegmentRow, groups: Sequence[tokens.Group], here: Sequence[bool]) -> tuple[tuple[int, int], ...] | None:
-    """Row ranges of the row groups that are `here` and may hold an answer; None for the whole file."""
+    """Row ranges of the groups that are `here` and may hold an answer; None for the whole file."""
     ranges: list[tuple[int, int]] = []
     at = 0
     for group, wanted in zip(groups, here, strict=True):
@@ -205,14 +206,14 @@ def costly(clause: Clause) -> bool:
 
 
 def slices(parts: Sequence[Part], within: TimeRange, first: int) -> Iterator[TimeRange]:
-    """`within`, newest first, in stretches that hold about `first` rows and then eight times more each."""
+    """`within`, newest first, in stretches that hold about `first` rows that may answer, and then eight times more each."""
     if not parts:
         return
     low = min(part.segment.min_time for part in parts)
     high = max(part.segment.max_time for part in parts) + 1
     low = low if within.start is None else max(low, within.start)
     high = high if within.end is None else min(high, within.end)
-    rows = sum(_rows_between(part.segment, low, high) for part in parts)
+    rows = sum(_rows_between(part, low, high) for part in parts)
     width = max(1_000_000, int((high - low) * min(1.0, first / max(1.0, rows))))
     end = high
     while end > low:
@@ -223,9 +224,10 @@ def slices(parts: Sequence[Part], within: TimeRange, first: int) -> Iterator[Tim
         end, width = start, width * 8
 
 
-def _rows_between(segment: SegmentRow, low: int, high: int) -> float:
-    span = segment.max_time - segment.min_time + 1
-    return segment.rows * max(0, min(high, segment.max_time + 1) - max(low, segment.min_time)) / span
+def _rows_between(part: Part, low: int, high: int) -> float:
+    first, last = part.segment.min_time, part.segment.max_time
+    rows = part.segment.rows if part.rows is None else sum(end - start for start, end in part.rows)
+    return rows * max(0, min(high, last + 1) - max(low, first)) / (last - first + 1)
 
 
 def portions(parts: Sequence[Part], first: int) -> Iterator[list[Part]]:
@@ -287,7 +289,7 @@ def _cut_source(cuts: tuple[Part, ...], wanted: frozenset[str], data: Path) -> S
     schema = pa.schema([(name, arrow_type(name)) for name in names])
     tables = []
     for number, part in enumerate(cuts):
-        table = _read_cut(data / part.segment.path, names)
+        table = read_cut(data / part.segment.path, names)
         arrays = [table.column(n) if n in table.schema.names else pa.nulls(table.num_rows, schema.field(n).type) for n in names]
         arrays = [_entries(array) if name == KV else array for name, array in zip(names, arrays, strict=True)]
         height = table.num_rows if names else part.segment.rows
@@ -304,39 +306,3 @@ def _entries(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray:
         pa.ListArray.from_arrays(chunk.offsets, pa.StructArray.from_arrays([chunk.keys, chunk.items], names=["key", "value"]), type=kind,
                                  mask=chunk.is_null() if chunk.null_count else None)
         for chunk in chunks], kind)
-
-
-def _read_cut(path: Path, names: Sequence[str] | None) -> pa.Table:
-    with pa.memory_map(str(path), "r") as file:
-        reader = pa.ipc.open_file(file)
-        if names is None:
-            return reader.read_all()
-        have = reader.schema.names
-        included = [i for i, name in enumerate(have) if name in names]
-        file.seek(0)
-        return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=included)).read_all()
-
-
-def read_rows(segment: SegmentRow, rows: Sequence[int], data: Path) -> pa.Table:
-    """Whole rows of a cut. Raises pyarrow.ArrowException, OSError."""
-    return _read_cut(data / segment.path, None).take(pa.array(rows, pa.int64()))
-
-
-def events_in(table: pa.Table) -> list[Event]:
-    """The events of a table, as `soc.store.columns.events_of` but column by column (30 times faster for a page)."""
-    events: list[Event] = [{} for _ in range(table.num_rows)]
-    for name, column in zip(table.schema.names, table.columns, strict=True):
-        if name == KV or column.null_count == len(column):
-            continue
-        if pa.types.is_timestamp(column.type):
-            column = column.cast(pa.int64())
-        plain = field_of(name)
-        for event, value in zip(events, column.to_pylist(), strict=True):
-            if value is not None:
-                event[plain] = value
-    if KV in table.schema.names:
-        for event, entries in zip(events, table.column(KV).to_pylist(), strict=True):
-            for name, text in entries or ():
-                known = event.get(name)
-                event[name] = text if known is None else [*known, text] if isinstance(known, list) else [str(known), text]
-    return events

@@ -1,7 +1,7 @@
 """The seam between everything that reads events and the store that holds them."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,10 +48,12 @@ class TopValue:
 class EventStore(Protocol):
     """Six questions. Every one takes a scope; `query` is text of the search language ("" is everything).
 
-    Raises QueryError (cannot be read, or names no such field type) and StoreError (limit, damage).
+    Raises QueryError (cannot be read, or names no such field type) and StoreError (limit, damage). A search that names
+    `fields` gets only these of each event, and those it is known by (`soc.store.page.IDENTITY`): a list is much cheaper so.
     """
 
-    def search(self, query: str, scope: Scope, within: TimeRange, limit: int = 100, after: str | None = None) -> Hits: ...
+    def search(self, query: str, scope: Scope, within: TimeRange, limit: int = 100, after: str | None = None,
+               fields: Collection[str] = ()) -> Hits: ...
 
     def count(self, query: str, scope: Scope, within: TimeRange) -> int: ...
 

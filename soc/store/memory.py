@@ -2,14 +2,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from soc.ecs import kind_of
 from soc.errors import NotFoundError, QueryError
 from soc.event import Event, Scope
 from soc.store.eventstore import Bucket, Hits, TimeRange, TopValue
 from soc.store.fold import add_folded
-from soc.store.page import MAX_PAGE, Key, bucket_width, date_text, filled, identified, key_of
+from soc.store.page import MAX_PAGE, Key, bucket_width, date_text, filled, identified, key_of, narrowed
 from soc.store.query import parse
 from soc.store.reference import matches, texts_of, visible
 
@@ -33,14 +33,15 @@ class MemoryStore:
             self._events.append(kept)
         self._events.sort(key=key_of)
 
-    def search(self, query: str, scope: Scope, within: TimeRange, limit: int = 100, after: str | None = None) -> Hits:
+    def search(self, query: str, scope: Scope, within: TimeRange, limit: int = 100, after: str | None = None,
+               fields: Collection[str] = ()) -> Hits:
         """One page, newest first. Raises QueryError."""
         if not 1 <= limit <= MAX_PAGE:
             raise QueryError(f"a page holds 1 to {MAX_PAGE:,} events")
         key = Key.read(after) if after else None
         found = [event for event in self._found(query, scope, within) if key is None or key_of(event) > key]
         page = found[:limit]
-        return Hits(tuple(identified(dict(event)) for event in page), key_of(page[-1]).cursor() if len(found) > limit else None)
+        return Hits(tuple(narrowed(identified(dict(event)), fields) for event in page), key_of(page[-1]).cursor() if len(found) > limit else None)
 
     def count(self, query: str, scope: Scope, within: TimeRange) -> int:
         """How many events. Raises QueryError."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -12,7 +12,7 @@ from soc.errors import QueryError
 from soc.event import Event, event_id, from_micros
 from soc.store.eventstore import Bucket
 
-__all__ = ["MAX_BUCKETS", "MAX_PAGE", "Key", "bucket_width", "filled", "date_text", "identified", "key_of"]
+__all__ = ["IDENTITY", "MAX_BUCKETS", "MAX_PAGE", "Key", "bucket_width", "filled", "date_text", "identified", "key_of", "narrowed"]
 
 MAX_PAGE = 10_000
 MAX_BUCKETS = 10_000
@@ -54,6 +54,10 @@ class Key:
         return cls(before, digest, n, sub)
 
 
+IDENTITY = frozenset({"@timestamp", "event.created", "event.id", "soc.stream_hash", "soc.n", "soc.sub"})
+"""The fields that say which event it is and where it stands: every answer holds them."""
+
+
 def key_of(event: Event) -> Key:
     """Where an event stands in the order."""
     return Key.of(_whole(event, "@timestamp"), str(event.get("soc.stream_hash", "")),
@@ -65,6 +69,11 @@ def identified(event: Event) -> Event:
     event["event.id"] = event_id(_whole(event, "event.created"), str(event.get("soc.stream_hash", "")),
                                  _whole(event, "soc.n"), _whole(event, "soc.sub"))
     return event
+
+
+def narrowed(event: Event, fields: Collection[str]) -> Event:
+    """`event` with only these fields and those it is known by (`IDENTITY`); the whole if none are named."""
+    return {name: value for name, value in event.items() if name in fields or name in IDENTITY} if fields else event
 
 
 def date_text(micros: str) -> str:

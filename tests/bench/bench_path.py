@@ -30,7 +30,7 @@ from soc.store.compact import CompactionLimits, Compactor
 from soc.store.disk import RealDisk
 from soc.store.manifest import Manifest
 from soc.store.node import NodeDatabase
-from soc.store.tokens import build
+from soc.store.tokens import blocks
 
 NOW = 1_790_000_000_000_000
 MINUTE = 60_000_000
@@ -60,7 +60,7 @@ def run(name: str, lines: list[bytes], seconds: float, facts: dict[str, object])
         manifest = Manifest.open(data)
         normaliser = Normaliser(data=data, disk=RealDisk(), manifest=manifest, source=JournalSource(data, RealDisk()), parser=Parsers(),
                                 centre="bench")
-        compactor = Compactor(data=data, disk=RealDisk(), manifest=manifest, passed=lambda: dict.fromkeys(Lane, 1 << 60), index=build,
+        compactor = Compactor(data=data, disk=RealDisk(), manifest=manifest, passed=lambda: dict.fromkeys(Lane, 1 << 60), index=blocks,
                               limits=CompactionLimits(grace=0))
         passes = -(-CompactionLimits().enough // len(lines))  # a minute's load: then every event is compacted once
         compacted = 0.0

@@ -13,6 +13,7 @@ from soc.event import UNASSIGNED, Event, Scope
 from soc.store.embedded import EmbeddedStore
 from soc.store.eventstore import Bucket, EventStore, TimeRange, TopValue
 from soc.store.memory import MemoryStore
+from soc.store.page import IDENTITY
 from tests.store_files import Listed, embedded, stored, write
 
 START = 1_750_000_000_000_000
@@ -54,6 +55,14 @@ def test_events_come_newest_first_and_whole(make: Make) -> None:
     found = make(events).search("", ALL, ALWAYS).events
     assert ns(found) == list(range(19, -1, -1))
     assert {k: v for k, v in found[0].items() if k != "event.id"} == events[19]
+
+
+def test_a_list_may_ask_for_some_fields_only(make: Make) -> None:
+    store = make(many())
+    for fields in (("host.name",), ("message", "app.kind", "nowhere"), tuple(store.fields(ALL))):
+        whole, some = store.search("", ALL, ALWAYS).events, store.search("", ALL, ALWAYS, fields=fields).events
+        assert some == tuple({name: value for name, value in event.items() if name in fields or name in IDENTITY} for event in whole)
+    assert any("host.name" in event for event in store.search("", ALL, ALWAYS, fields=["host.name"]).events)
 
 
 def test_pages_join_to_the_whole_without_repeats(make: Make) -> None:

@@ -91,6 +91,14 @@ def test_index_denies_nearly_every_other_word() -> None:
     assert len(index) / 5000 < 10
 
 
+def test_index_in_blocks_knows_where_a_word_is_and_the_fields_beyond_the_columns() -> None:
+    events: list[Event] = [{"message": f"word{n} here", "same": "x", f"strange{n % 40}": "x"} for n in range(1200)]
+    found = tokens.groups_in(b"".join(len(b).to_bytes(4, "little") + b for b in tokens.blocks(pa.Table.from_batches([batch_of(events, 2)]))))
+    assert [group.rows for group in found] == [512, 512, 176]
+    assert [group.may_contain(tokens.hashes(["word700"])) for group in found] == [False, True, False]
+    assert [group.names for group in found] == [frozenset(f"strange{n}" for n in range(40))] * 3
+
+
 def test_index_of_nothing_holds_nothing(tmp_path: Path) -> None:
     index = tokens.build(pa.table({"x": pa.array([], pa.string())}))
     assert not tokens.may_contain(index, ["word"])

@@ -24,6 +24,7 @@ Reader = Annotated[Principal, Depends(requires(Permission.EVENTS_READ))]
 _HOUR = 3_600_000_000
 _SPANS = {"1h": _HOUR, "24h": 24 * _HOUR, "7d": 168 * _HOUR, "30d": 720 * _HOUR, "all": 0}
 _PAGE = 50
+_FIELDS = ("event.dataset", "host.name", "message", "event.original")
 
 
 class Wanted(Strict):
@@ -41,7 +42,7 @@ def search(parts: Given, looks: Looks, request: Request, who: Reader, wanted: An
     failed: Told | None = None
     time = TimeRange(parts.now() - _SPANS[wanted.span]) if _SPANS[wanted.span] else TimeRange()
     try:
-        hits = parts.events.search(wanted.q, who.scope, time, _PAGE, wanted.after or None)
+        hits = parts.events.search(wanted.q, who.scope, time, _PAGE, wanted.after or None, _FIELDS)
         buckets = list(parts.events.histogram(wanted.q, who.scope, time, 60))
         total = sum(bucket.count for bucket in buckets)
     except QueryError as error:
