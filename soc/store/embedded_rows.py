@@ -108,7 +108,7 @@ def _columns(segment: SegmentRow, fields: frozenset[str]) -> frozenset[str] | No
     """The columns that hold `fields` and what events are known by; None for all."""
     if not fields:
         return None
-    wanted = fields | IDENTITY
+    wanted = (fields | IDENTITY) - {"event.id"}
     found = frozenset(name for name in segment.columns if field_of(name) in wanted)
     return found | {KV} if KV in segment.columns and not wanted <= {field_of(name) for name in found} else found
 
