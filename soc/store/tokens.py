@@ -122,7 +122,8 @@ def groups(path: Path) -> list[Group]:
 
 def groups_in(data: bytes) -> list[Group]:
     """The groups of rows in the bytes of a `.tok` file. Raises DamagedError."""
-    view, at, found = memoryview(data), 0, []
+    view, at = memoryview(data), 0
+    found: list[Group] = []
     while at < len(view):
         size = int.from_bytes(view[at:at + 4], "little")
         if size < _HEAD.size or at + 4 + size > len(view):
