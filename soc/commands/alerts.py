@@ -1,4 +1,4 @@
-"""`soc alerts`: what the rules found, and closing it. Works with the server running or stopped."""
+"""`soc alerts`: what the rules found, closing and reopening it. Works with the server running or stopped."""
 from __future__ import annotations
 
 import time
@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from alerts.model import Disposition, State
+from alerts.model import Disposition, State, TransitionRefused
 from alerts.outputs import alert_out, evidence_out, history_out
 from alerts.store import AlertFilters, AlertStore
 from soc.commands.centre import open_centre
-from soc.commands.output import quiet, say, show
+from soc.commands.output import fail, quiet, say, show
 from soc.event import Origin, Scope
 
 __all__ = ["app"]
@@ -86,6 +86,23 @@ def close(
 ) -> None:
     """Close an alert."""
     centre = open_centre(ctx)
-    closed = AlertStore(centre.state).close(
-        Scope.everything(), alert_id, disposition=disposition, reason=reason, actor=centre.actor, now=time.time_ns() // 1000)
+    try:
+        closed = AlertStore(centre.state).close(
+            Scope.everything(), alert_id, disposition=disposition, reason=reason, actor=centre.actor, now=time.time_ns() // 1000)
+    except TransitionRefused as refused:
+        fail(refused.message, f"soc alerts reopen {alert_id} first")
     say(f"Closed {closed.id}: {closed.disposition}.")
+
+
+@app.command("reopen")
+def reopen(
+    ctx: typer.Context, alert_id: _Id,
+    reason: Annotated[str, typer.Option("--reason", help="Why, in a sentence; kept in its history.")] = "",
+) -> None:
+    """Open a closed alert again; what it was closed as stays in its history."""
+    centre = open_centre(ctx)
+    store, now = AlertStore(centre.state), time.time_ns() // 1000
+    opened = store.transition(Scope.everything(), alert_id, State.REOPENED, actor=centre.actor, now=now)
+    if reason.strip():
+        store.comment(Scope.everything(), alert_id, reason, actor=centre.actor, now=now)
+    say(f"Reopened {opened.id}.")

@@ -26,7 +26,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _AGO = re.compile(r"-\s*(\d{1,9})\s*(s|m|h|d|w)")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _PAGE = 1000
-_COLUMNS = ("time", "host", "dataset", "code", "id", "text")
+_HEADS = ("time", "host", "dataset", "code", "id")
 _FIELDS = ("host.name", "event.dataset", "event.code", "message", "event.original")
 
 
@@ -42,7 +42,7 @@ def search(
 ) -> None:
     """Show events, newest first."""
     from alerts.outputs import event_out
-    from soc.commands.output import quiet, say, show
+    from soc.commands.output import quiet, say, show, show_records
 
     if as_json:
         quiet()
@@ -58,8 +58,12 @@ def search(
         if after is None:
             break
     if not found and not as_json:
+        _say_unknown(centre, query, scope)
         _say_nearest(centre, query, scope, within)
-    show(found if as_json else [_row(event) for event in found], _COLUMNS, as_json=as_json, empty="No events.")
+    if as_json:
+        show(found, _HEADS, as_json=True)
+    else:
+        show_records([_row(event) for event in found], _HEADS, "text", empty="No events.")
     if after is not None:
         say(f"There are more; these are the newest {len(found):,}. Raise --limit, or narrow the search.")
     for path in sorted(damaged):
@@ -99,7 +103,7 @@ def top(
 
     centre, scope, within = _asked(ctx, agency, start, end)
     rows = [{"value": one.value, "count": one.count} for one in centre.store.top(query, scope, within, field, limit)]
-    show(rows, ["count", "value"], as_json=as_json, empty=f"No event has {field}.")
+    show(rows, ["count", "value"], as_json=as_json, empty="" if rows else _none_has(centre, scope, field))
 
 
 @app.command("histogram")
@@ -203,6 +207,26 @@ def _scope(centre: Centre, agency: list[str] | None, now: int) -> Scope:
         if one not in tree and one != UNASSIGNED:
             raise NotFoundError(f"no agency {one!r}", remedy="see `soc agency list`")
     return Scope.of(tree.subtree([one for one in agency if one in tree]) | ({UNASSIGNED} & set(agency)))
+
+
+def _none_has(centre: Centre, scope: Scope, field: str) -> str:
+    from soc.store.query_fields import nearest_field
+
+    known = centre.store.fields(scope)
+    return f"None of these events has {field}." if field in known else _no_field(field, nearest_field(field, known))
+
+
+def _say_unknown(centre: Centre, query: str, scope: Scope) -> None:
+    """Name each field of the search that no event has."""
+    from soc.commands.output import say
+    from soc.store.query_fields import unknown_fields
+
+    for name, near in unknown_fields(query, centre.store.fields(scope)):
+        say(_no_field(name, near))
+
+
+def _no_field(name: str, near: str) -> str:
+    return f"No event has the field {name!r}; " + (f"did you mean {near!r}?" if near else "`soc events fields` lists those that events have.")
 
 
 def _say_nearest(centre: Centre, query: str, scope: Scope, within: TimeRange) -> None:

@@ -20,11 +20,11 @@ from soc.commands.gateway import answering_gateway, socket_of
 from soc.commands.import_progress import Bar, Lines
 from soc.commands.import_run import Importer, Judged, Outcome, survey
 from soc.commands.import_run import Options as Reading
-from soc.commands.output import fail, quiet, say, show
+from soc.commands.output import fail, many, quiet, say, show
 from soc.errors import InputRefused, StoreError
 from soc.event import UNASSIGNED, Lane, Scope, from_micros
 from soc.ingest.deliver import Delivery, GatewayClient
-from soc.ingest.imports import INTERRUPTED, REFUSED, RUNNING, Import, ImportFile, ImportStore
+from soc.ingest.imports import INTERRUPTED, REFUSED, RUNNING, UNDONE, Import, ImportFile, ImportStore
 
 __all__ = ["UndoSteps", "app", "undo_import", "wait_until_judged"]
 
@@ -197,14 +197,23 @@ def undo(
     found = store.get(import_id, Scope.everything())
     if _state(found) == RUNNING:
         fail(f"import {import_id} is running", "stop it first (Ctrl-C where it runs)")
-    if not yes and not typer.confirm(f"Undo import {import_id} ({found.records:,} records of {found.read:,} files)?", err=True):
+    if found.state == UNDONE:
+        if as_json:
+            show([{"id": import_id, "events": 0, "alerts": 0}], [], as_json=True)
+        say(f"Import {import_id} was undone before{_when(found)}: nothing is left of it. Its files can be imported anew.")
+        return
+    if not yes and not typer.confirm(f"Undo import {import_id} ({many(found.records, 'record')} of {many(found.read, 'file')})?", err=True):
         fail("nothing was undone")
     with closing(GatewayClient(socket_of(centre), patience=30.0)) as client:
         events, alerts = undo_import(import_id, store, _Steps(centre, client), now=_now())
     _audit(centre, "import.undo", import_id, {"events": events, "alerts": alerts})
     if as_json:
         show([{"id": import_id, "events": events, "alerts": alerts}], [], as_json=True)
-    say(f"Undone: {events:,} events and {alerts:,} alerts of import {import_id} are gone.")
+    say(f"Undone: {many(events, 'event')} and {many(alerts, 'alert')} of import {import_id} are gone.")
+
+
+def _when(found: Import) -> str:
+    return f", on {from_micros(found.finished):%Y-%m-%d at %H:%M} UTC" if found.finished else ""
 
 
 class UndoSteps(Protocol):
@@ -317,7 +326,7 @@ def _survey(walk: Walk, store: ImportStore, as_json: bool) -> None:
     with closing(cast(Any, iter(walk))) as found:
         rows = [_file_row(file) for file in survey(found, store, _now())]
     show(rows, ["name", "state", "kind", "bytes", "records", "bad", "reason"], as_json=as_json, empty="Nothing to import.")
-    say(f"Would import {sum(r['state'] == 'read' for r in rows):,} files. Nothing was imported.")
+    say(f"Would import {many(sum(r['state'] == 'read' for r in rows), 'file')}. Nothing was imported.")
 
 
 def _finish(outcome: Outcome, seconds: float, stored: int, dead: int, *, as_json: bool, judged: bool) -> None:
@@ -330,18 +339,18 @@ def _finish(outcome: Outcome, seconds: float, stored: int, dead: int, *, as_json
                                       "refusals": refusals}], [], as_json=True)
     else:
         rate = outcome.records / seconds if seconds > 0 else 0
-        say(f"Import {name}: {outcome.read:,} files, {outcome.records:,} records in {seconds:,.1f} s ({rate:,.0f}/s), "
+        say(f"Import {name}: {many(outcome.read, 'file')}, {many(outcome.records, 'record')} in {seconds:,.1f} s ({rate:,.0f}/s), "
             f"{outcome.duplicates:,} known already.")
         if outcome.continued:
-            say(f"{outcome.continued:,} records went to earlier imports that had been interrupted.")
+            say(f"{many(outcome.continued, 'record')} went to earlier imports that had been interrupted.")
         if dead:
-            say(f"{dead:,} records became dead letters: soc deadletters list --import {name}.")
+            say(f"{many(dead, 'record became a dead letter', 'records became dead letters')}: soc deadletters list --import {name}.")
         if outcome.bad or outcome.cut:
-            say(f"{outcome.bad:,} records could not be read, {outcome.cut:,} were cut at 1 MiB: soc import show {name}.")
+            say(f"{many(outcome.bad, 'record')} could not be read, {outcome.cut:,} cut at 1 MiB: soc import show {name}.")
         if outcome.skipped:
-            say(f"{outcome.skipped:,} files were skipped as no logs: soc import show {name} --state skipped.")
+            say(f"{many(outcome.skipped, 'file was skipped as no log', 'files were skipped as no logs')}: soc import show {name} --state skipped.")
         if outcome.refused:
-            say(f"{outcome.refused:,} FILES WERE REFUSED: soc import show {name} --state refused.")
+            say(f"{many(outcome.refused, 'FILE WAS REFUSED', 'FILES WERE REFUSED')}: soc import show {name} --state refused.")
     if not outcome.read:
         fail("nothing could be read", f"soc import show {outcome.import_id} lists why")
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["as_json_text", "fail", "inert", "many", "quiet", "say", "show"]
+__all__ = ["as_json_text", "fail", "inert", "many", "quiet", "say", "show", "show_records"]
 
 _MAX_CELL = 400
+_ALIGNED = 60
+"""The widest that a column in a pipe is made for its longest value."""
 _STYLES = {
     "ok": "green", "enabled": "green", "warn": "yellow", "fail": "bold red", "damaged": "bold red", "refused": "red",
     "critical": "bold red", "high": "red", "medium": "yellow",
@@ -30,7 +33,7 @@ def show(
     """Print rows: a table of `columns`, or (as_json) one JSON array with every key of every row.
 
     In the table values lose control characters and stand as text, never as markup; in a pipe nothing is
-    coloured and no cell is cut. `empty` is said on stderr when there are no rows.
+    coloured, no cell is cut and a row is a line. `empty` is said on stderr when there are no rows.
     """
     if as_json:
         quiet()
@@ -39,9 +42,10 @@ def show(
     if not rows:
         say(empty or "Nothing to show.")
         return
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     if not sys.stdout.isatty():
-        console.width = 4096
+        sys.stdout.write("".join(line + "\n" for line in _lines(rows, columns, title)))
+        return
+    console = Console(highlight=False)
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold cyan")
     for column in columns:
         numeric = all(isinstance(row.get(column), int | float) for row in rows)
@@ -49,6 +53,20 @@ def show(
     for row in rows:
         table.add_row(*(_styled(_cell(row.get(column))) for column in columns))
     console.print(table)
+
+
+def show_records(rows: Sequence[Mapping[str, object]], heads: Sequence[str], body: str, *, empty: str) -> None:
+    """Print records whose `body` is long: on a terminal a line of `heads` each and two of the body, elsewhere as `show`."""
+    if not sys.stdout.isatty() or not rows:
+        show(rows, [*heads, body], as_json=False, empty=empty)
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for row in rows:
+        console.print(Text("  ".join(_cell(row.get(name)) for name in heads), "bold cyan"))
+        text = " ".join(_cell(row.get(body)).split())
+        most = 2 * max(20, console.width - 4)
+        for line in Text(text if len(text) < most else text[: most - 1] + "…").wrap(console, max(20, console.width - 4))[:2]:
+            console.print("  ", line, sep="")
 
 
 def as_json_text(value: object, indent: int | None = None) -> str:
@@ -92,6 +110,19 @@ def inert(text: str) -> str:
 
 def _bidi(char: str) -> bool:
     return char in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"
+
+
+def _lines(rows: Sequence[Mapping[str, object]], columns: Sequence[str], title: str) -> Iterator[str]:
+    """A table for a pipe. Columns stand below each other as far as their values are short; a long one moves only its own line."""
+    if title:
+        yield title
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    right = [all(isinstance(row.get(column), int | float) for row in rows) for column in columns]
+    widths = [min(_ALIGNED, max(cell_len(line[at]) for line in [list(columns), *cells])) for at in range(len(columns))]
+    for line in [list(columns), *cells]:
+        padded = [" " * (width - cell_len(cell)) + cell if numeric else cell + " " * (width - cell_len(cell))
+                  for cell, width, numeric in zip(line, widths, right, strict=True)]
+        yield "  ".join(padded).rstrip()
 
 
 def _styled(text: str) -> Text:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soc.commands.centre import Centre, open_centre
-from soc.commands.output import fail, say, show
+from soc.commands.output import fail, many, say, show
 from soc.commands.rules_code import check, convert, match, run_samples
 from soc.errors import InputRefused, RuleError
 from soc.event import from_micros
@@ -201,14 +201,20 @@ def _print_report(report: PackReport, unfit: dict[str, str], as_json: bool) -> N
     for left in skipped[:20]:
         say(f"skipped {left['path']}: {left['reason']}")
     if len(skipped) > 20:
-        say(f"skipped {len(skipped) - 20} more files that are no rules")
-    say(f"Pack {report.pack}: {report.rules} rules from {report.files} files ({report.added} new, {report.changed} changed, "
-        f"{report.removed} removed), {report.enabled} on, {report.off} off ({report.placeholders} for a placeholder), "
-        f"{len(refused)} refused.")
+        say(f"skipped {many(len(skipped) - 20, 'more file that is no rule', 'more files that are no rules')}")
+    say(f"Pack {report.pack}: {many(report.rules, 'rule')} from {many(report.files, 'file')} ({report.added:,} new, {report.changed:,} changed, "
+        f"{report.removed:,} removed), {report.enabled:,} on, {report.off:,} off ({report.placeholders:,} for a placeholder), "
+        f"{_refusals(report)}.")
     if report.filled:
-        say(f"{report.filled} rules changed with the lists of their placeholders.")
+        say(f"{many(report.filled, 'rule')} changed with the lists of their placeholders.")
     if report.cannot_fire:
-        say(f"{report.cannot_fire} of them cannot fire here yet: no source sends their events (`soc rules list` says which).")
+        say(f"{report.cannot_fire:,} of them cannot fire here yet: no source sends their events (`soc rules list` says which).")
+
+
+def _refusals(report: PackReport) -> str:
+    """Faults and the files they are in, each counted as what it is."""
+    files = len({error.path for error in report.refused})
+    return f"{many(files, 'file')} refused ({many(len(report.refused), 'fault')})" if files else "0 files refused"
 
 
 class _Progress:

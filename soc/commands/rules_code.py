@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from soc.commands.output import as_json_text, fail, inert, quiet, say, show
+from soc.commands.output import as_json_text, fail, inert, many, quiet, say, show
 from soc.commands.rules_report import Finding, Format, junit, sarif
 from soc.detect.convert import Target
 from soc.errors import InputRefused, NotFoundError, RuleError
@@ -33,6 +33,9 @@ _Mappings = Annotated[Path | None, typer.Option(
 _Format = Annotated[Format, typer.Option("--format", help="text, json, sarif (code scanning) or junit (test reports).")]
 _Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write there instead of to stdout.", dir_okay=False)]
 CANNOT_RUN: Final = 2
+_NO_SAMPLES: Final = (
+    "A sample is a line in RULE.samples.jsonl beside RULE.yml: {\"match\": true, \"raw\": \"the record as its source writes it\"}; "
+    "\"match\": false for what must not match. docs/rules-as-code.md says more.")
 
 
 def check(
@@ -72,10 +75,17 @@ def check(
     if format is Format.TEXT:
         for path, reason in loaded.skipped[:20]:
             say(f"skipped {path}: {reason}")
-        say(f"{len(fine)} rules are fine, {len(faults)} have faults, {len(loaded.skipped)} files are no rules."
-            + (f" {len(warnings)} warnings." if warnings else ""))
+        say(_checked(len(fine), faults, len(loaded.skipped), len(warnings)))
     if faults or (strict and warnings):
         raise typer.Exit(1)
+
+
+def _checked(fine: int, faults: Sequence[Finding], skipped: int, warnings: int) -> str:
+    """The last line of a check: rules, faults and files each counted as what they are."""
+    files = len({one.path for one in faults})
+    return (f"{many(fine, 'rule is', 'rules are')} fine, {many(len(faults), 'fault')}" + (f" in {many(files, 'file')}" if faults else "")
+            + (f", {many(skipped, 'file is no rule', 'files are no rules')}" if skipped else "") + "."
+            + (f" {many(warnings, 'warning')}." if warnings else ""))
 
 
 def _advised(rule: FoundRule, strict: bool) -> list[Finding]:
@@ -124,7 +134,8 @@ def match(
         fail(f"there is no parser {format!r}", f"auto, or one of: {', '.join(sorted(matcher.parsers.by_name))}", CANNOT_RUN)
     unread = _match_all(matcher, events, _Rows() if as_json else _Lines(several=len(events) > 1), bar=not as_json)
     totals = matcher.totals
-    say(f"{totals.hits} hits of {runnable} rules in {totals.events} events; {totals.dead} records could not be parsed.")
+    say(f"{many(totals.hits, 'hit')} of {many(runnable, 'rule')} in {many(totals.events, 'event')}; "
+        f"{many(totals.dead, 'record')} could not be parsed.")
     for fault in [*(f"damaged: {fault}" for fault in totals.faults), *(f"error: {refused}" for refused in unread)]:
         typer.echo(inert(fault), err=True)
     if unread:
@@ -166,7 +177,9 @@ def run_samples(
     else:
         findings = [*map(_judged, results), *missing]
         _written(sarif(findings) if format is Format.SARIF else junit("soc rules test", findings), output)
-    say(f"{len(results)} samples, {wrong} wrong." + (f" {len(missing)} rules lack samples." if missing else ""))
+    say(f"{many(len(results), 'sample')}, {wrong} wrong." + (f" {many(len(missing), 'rule lacks', 'rules lack')} samples." if missing else ""))
+    if not results and not missing and format is Format.TEXT:
+        say(_NO_SAMPLES)
     if wrong or missing:
         raise typer.Exit(1)
 
@@ -230,7 +243,7 @@ def convert(
     for one in queries:
         if one.note:
             typer.echo(inert(f"{one.rule.path}:{one.rule.line}: note: {one.note}"), err=True)
-    say(f"{len(queries)} rules as {to.value}, {len(faults)} could not be given.")
+    say(f"{many(len(queries), 'rule')} as {to.value}, {len(faults)} could not be given.")
     if faults:
         raise typer.Exit(1)
 

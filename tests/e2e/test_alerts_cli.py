@@ -71,6 +71,18 @@ def test_an_alert_is_shown_and_closed_once(soc, raised):
     assert "\\cmd.exe" in soc("alerts", "show", name).stdout
 
 
+def test_a_closed_alert_is_reopened_as_the_error_says(soc, raised):
+    name = json.loads(soc("alerts", "list", "--json").stdout)[0]["id"]
+    assert "cannot become reopened" in soc("alerts", "reopen", name, code=1).stderr
+    soc("alerts", "close", name, "--disposition", "false_positive", "--reason", "known tool")
+    assert "soc alerts reopen" in soc("alerts", "close", name, "--disposition", "benign", "--reason", "x", code=1).stderr
+    assert f"Reopened {name}." in soc("alerts", "reopen", name, "--reason", "it came back").stderr
+    (alert,) = json.loads(soc("alerts", "show", name, "--json").stdout)
+    assert (alert["state"], alert["disposition"], alert["reason"]) == ("reopened", "", "")
+    assert [entry["action"] for entry in alert["history"]] == ["transition", "transition", "comment"]
+    assert "no alert" in soc("alerts", "reopen", "nonsense", code=1).stderr
+
+
 def test_what_is_wrong_is_said(soc, raised):
     assert "no alert" in soc("alerts", "show", "nonsense", code=1).stderr
     soc("alerts", "list", "--state", "asleep", code=2)

@@ -172,3 +172,23 @@ def test_an_analyst_of_one_agency_cannot_touch_anothers_alert(console, act, body
             "transition": {"do": "transition", "to": "in_progress"}}[act]
     assert client.post(f"/alerts/{foreign}", data=form).status_code == 404
     assert (alerts.get(everything, foreign), list(alerts.history(everything, foreign))) == before
+
+
+@pytest.mark.parametrize(("language", "none", "near"), [
+    ("vi", "Không sự kiện nào có trường “hots.name”.", "Có phải bạn muốn tìm host.name?"),
+    ("en", "No event has the field “hots.name”.", "Did you mean host.name?")])
+def test_a_search_for_a_field_that_no_event_has_says_so(console, language, none, near):
+    client = console.client(Role.ANALYST)
+    client.cookies.set("soc_language", language)
+    text = client.get("/events", params={"q": "hots.name:x", "span": "all"}).text
+    assert none in text
+    assert near in text
+    assert none[:12] not in client.get("/events", params={"q": "host.name:nothing-like-it", "span": "all"}).text
+    assert "&lt;b&gt;" in client.get("/events", params={"q": "<b>:x", "span": "all"}).text
+
+
+def test_agencies_are_offered_by_name_where_alerts_are_filtered(console):
+    console.parts.agencies.rename("north", "Sở Tài chính", "Department of Finance", actor="t", now=2)
+    text = console.client(Role.VIEWER).get("/alerts").text
+    assert '<option value="north">Sở Tài chính</option>' in text
+    assert 'value="south"' not in text

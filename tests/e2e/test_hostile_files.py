@@ -245,7 +245,7 @@ def test_correlations_that_name_each_other_are_refused(standing: Any, tmp_path: 
     checked = standing.soc("rules", "check", str(tmp_path / "cycle"), check=False)
     assert checked.returncode == 1
     assert all(f"{name}.yml:1: its rules refer to each other in a circle" in checked.stdout for name in ("first", "second", "alone"))
-    assert "\n0 rules are fine, 3 have faults" in "\n" + checked.stderr
+    assert "\n0 rules are fine, 3 faults in 3 files" in "\n" + checked.stderr
     imported = standing.soc("rules", "import", str(tmp_path / "cycle")).stdout
     assert all(f"waits cycle/{name}.yml: its rules refer to each other in a circle" in imported for name in ("first", "second", "alone"))
     listed = standing.json("rules", "list", "--pack", "cycle")

@@ -65,7 +65,7 @@ def list_(parts: Given, looks: Looks, request: Request, who: Reader, wanted: Ann
     following = wanted.model_dump() | {"after": page.next} if page.next else {}
     return looks.page(
         request, "alerts.html", who, alerts=page.alerts, total=total, wanted=wanted, following=following, states=list(State),
-        levels=LEVELS)
+        levels=LEVELS, agencies=parts.agencies.list(who.scope, at=parts.now(), closed=True))
 
 
 @router.get("/{alert_id}")

@@ -15,6 +15,7 @@ from soc.console.problems import Told
 from soc.console.ranges import Strict
 from soc.errors import QueryError
 from soc.store.eventstore import Bucket, Hits, TimeRange
+from soc.store.query_fields import unknown_fields
 
 __all__ = ["router"]
 
@@ -47,10 +48,11 @@ def search(parts: Given, looks: Looks, request: Request, who: Reader, wanted: An
         total = sum(bucket.count for bucket in buckets)
     except QueryError as error:
         failed = Told.of(error)
+    unknown = [] if hits.events or failed else unknown_fields(wanted.q, parts.events.fields(who.scope))
     following = wanted.model_dump() | {"after": hits.next} if hits.next else {}
     return looks.page(
         request, "events.html", who, status=400 if failed else 200, hits=hits, bars=_bars(buckets), total=total, wanted=wanted,
-        spans=list(_SPANS), failed=failed, following=following)
+        spans=list(_SPANS), failed=failed, unknown=unknown, following=following)
 
 
 @router.get("/{event_id}")
