@@ -16,12 +16,12 @@ from soc.access.principal import Principal
 from soc.access.roles import Permission
 from soc.access.sessions import csrf_of
 from soc.console.parts import Parts
-from soc.errors import PermissionDenied
+from soc.errors import PermissionDenied, SocError
 from soc.secret import Secret
 
 __all__ = [
     "Unauthenticated", "address_of", "check_same_origin", "forget_session", "keep_session", "permission_of", "public", "requires",
-    "session_token",
+    "session_token", "whoever",
 ]
 
 CSRF_HEADER = "X-CSRF-Token"
@@ -47,12 +47,21 @@ def requires(permission: Permission) -> Callable[[Request], Awaitable[Principal]
         principal = await run_in_threadpool(_identify, request)
         if principal.via == "session" and request.method not in _SAFE:
             await _check_csrf(request)
+        request.state.principal = principal  # first: a page that says no still shows the menu
         principal.require(permission)
-        request.state.principal = principal
         return principal
 
     caller.permission = permission  # type: ignore[attr-defined]
     return caller
+
+
+async def whoever(request: Request) -> Principal | None:
+    """Who is asking, where nothing asked before: at an address that leads nowhere. None if that is nobody known."""
+    found: Principal | None = getattr(request.state, "principal", None)
+    try:
+        return found or await run_in_threadpool(_identify, request)
+    except SocError:
+        return None
 
 
 def public() -> None:

@@ -57,7 +57,7 @@ _STATUS: tuple[tuple[type[SocError], int], ...] = (
 )
 
 _DESCRIBED = "/api/v1/openapi.json describes every request"
-_NOWHERE = "the menu leads to every page; /api/v1/openapi.json lists what programs may ask"
+_NOWHERE = "the overview leads to every page; /api/v1/openapi.json lists what programs may ask"
 
 
 def status_of(error: SocError) -> int:

@@ -26,13 +26,13 @@ PAGES = [
     ("/imports/i1", 404, "Không có lần nhập &#39;i1&#39;", "there is no import", "Trang Nhập dữ liệu"),
     ("/deadletters/77", 404, "Không có bản ghi lỗi số 77", "there is no dead letter", "Trang Bản ghi lỗi"),
     ("/events/zzz", 404, "Không có sự kiện &#39;zzz&#39;", "no event", "Mã sự kiện có dạng"),
-    ("/nowhere", 404, "Địa chỉ này không có gì.", "nothing at this address", "Thanh trên cùng"),
+    ("/nowhere", 404, "Địa chỉ này không có gì.", "nothing at this address", "Trang Tổng quan dẫn tới"),
     ("/events?q=((", 400, "Câu tìm kiếm hết ở chỗ lẽ ra phải có", "the search ends where", "(ở ký tự thứ 3)"),
-    ("/alerts?level=zzz", 422, "Mức độ: phải là một trong: critical, high, medium, low, informational", "must be one of",
+    ("/alerts?level=zzz", 422, "“Mức độ” phải là một trong: critical, high, medium, low, informational", "must be one of",
      "phải là một trong"),
     ("/alerts?after=x", 400, "Không phải vị trí trong danh sách cảnh báo.", "not a cursor", "mở lại danh sách từ đầu"),
-    ("/alerts?colour=red", 422, "colour: không có ở đây: hãy bỏ đi", "is not known here", "hãy bỏ đi"),
-    ("/rules?offset=many", 422, "offset: phải là số nguyên", "must be a whole number", "phải là số nguyên"),
+    ("/alerts?colour=red", 422, "“colour” không có ở đây; hãy bỏ đi", "is not known here", "hãy bỏ đi"),
+    ("/rules?offset=many", 422, "“offset” phải là số nguyên", "must be a whole number", "phải là số nguyên"),
 ]
 
 
@@ -61,6 +61,19 @@ def test_a_refusal_says_what_to_do_in_both_languages(console):
     asked = client.post(f"/api/v1{path}/comments", json={"text": "x"})
     assert asked.status_code == 403
     assert "ask an administrator" in asked.json()["remedy"]
+
+
+def test_a_page_that_says_no_still_shows_the_menu_to_whom_it_knows(console):
+    viewer, csrf = console.browser(Role.VIEWER)
+    for answer in (viewer.get("/nowhere"), viewer.get("/alerts/a1"), viewer.get("/imports/x"), viewer.put("/alerts"),
+                   viewer.post(f"/rules/{RULE}", data={"csrf": csrf, "do": "disable"})):
+        assert answer.status_code >= 400
+        assert '<a href="/alerts"' in answer.text
+        assert "viewer" in answer.text
+        assert '<a href="/deadletters"' not in answer.text
+    stranger = console.client().get("/nowhere")
+    assert stranger.status_code == 404
+    assert '<a href="/alerts"' not in stranger.text
 
 
 def test_an_old_page_says_that_it_is_to_be_loaded_again(console):
@@ -107,15 +120,15 @@ def test_a_program_is_told_in_english_where_what_and_what_to_do(console):
     client.cookies.set("soc_language", "vi")
     told = client.get("/api/v1/alerts", params={"limit": 0, "colour": "red"}).json()
     assert {one["where"]: one["what"] for one in told["errors"]} == {
-        "query.limit": "must be at least 1", "query.colour": "is not known here: leave it out"}
+        "query.limit": "must be at least 1", "query.colour": "is not known here; leave it out"}
     assert "openapi.json" in told["remedy"]
     path = f"/api/v1/alerts/{console.ids['north']['alert_id']}/close"
     told = client.post(path, json={"disposition": "nice", "reason": ""}).json()
     assert {one["where"]: one["what"] for one in told["errors"]} == {
         "body.disposition": "must be one of true_positive, benign, false_positive, undetermined",
-        "body.reason": "is too short: at least 1 characters"}
+        "body.reason": "is too short; at least 1 characters"}
     told = client.post(path, content=b"{", headers={"content-type": "application/json"}).json()
-    assert told["errors"] == [{"where": "body", "what": "is not JSON: check quotes, commas and brackets"}]
+    assert told["errors"] == [{"where": "body", "what": "is not JSON; check quotes, commas and brackets"}]
     assert "openapi.json" in client.get("/api/v1/nowhere").json()["remedy"]
     assert "DELETE" in client.delete("/api/v1/alerts").json()["detail"]
 

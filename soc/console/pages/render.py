@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from soc.access.agencies import Agency
 from soc.access.principal import Principal
 from soc.access.roles import Permission
+from soc.console.callers import whoever
 from soc.console.language import LANGUAGES, load_messages, translator
 from soc.console.parts import Parts
 from soc.console.problems import Told
@@ -64,8 +65,7 @@ class Pages:
         if told.status == 401 and request.method == "GET":
             asked = _asked(request)
             return see("/login", next=asked if asked != "/" else "")
-        who = getattr(request.state, "principal", None)
-        return self.page(request, "error.html", who, status=told.status, told=told)
+        return self.page(request, "error.html", await whoever(request), status=told.status, told=told)
 
     def said(self, language: str, text: str) -> str:
         """An English text of ours in this language; one that the catalogue lacks stays, framed by words that say so."""
