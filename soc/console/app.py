@@ -35,7 +35,7 @@ def create_console(parts: Parts) -> FastAPI:
     for route in routes_of(app):
         declared(route)
     answer_errors(app, app.state.pages.error)
-    app.add_middleware(Guard, secure=parts.secure)
+    app.add_middleware(Guard, show=app.state.pages.error, secure=parts.secure)
     return app
 
 

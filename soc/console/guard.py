@@ -5,9 +5,9 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from fastapi import HTTPException
+from fastapi import HTTPException, Request, Response
 
-from soc.console.problems import problem
+from soc.console.problems import Show, Told, for_programs, problem
 
 __all__ = ["CSP", "Guard"]
 
@@ -35,6 +35,10 @@ _HEADERS = {
 }
 
 
+_LARGE = Told(413, "the body is too large", "send less at once: at most 1 MiB")
+_FAILED = Told(500, "something failed here; the log says what", "try again; if it stays so, tell whoever runs the centre the time of it")
+
+
 class _TooLarge(HTTPException):
     """A body is over the cap, or went over it while it was read."""
 
@@ -43,10 +47,13 @@ class _TooLarge(HTTPException):
 
 
 class Guard:
-    """Wraps the application. Bodies over `max_body` bytes are answered with 413; what fails unforeseen with 500, and logged."""
+    """Wraps the application. Bodies over `max_body` bytes are answered with 413; what fails unforeseen with 500, and logged.
 
-    def __init__(self, app: _App, *, secure: bool, max_body: int = 1 << 20) -> None:
-        self._app, self._max_body = app, max_body
+    `show` renders that as a page, for what is no program.
+    """
+
+    def __init__(self, app: _App, *, show: Show, secure: bool, max_body: int = 1 << 20) -> None:
+        self._app, self._show, self._max_body = app, show, max_body
         self._headers = dict(_HEADERS)
         if secure:
             self._headers["strict-transport-security"] = "max-age=31536000"
@@ -85,8 +92,16 @@ class Guard:
                 _log.exception("console request failed", extra={"path": scope.get("path", "")[:200]})
             if started:
                 raise
-            told = (413, str(fault.detail)) if isinstance(fault, _TooLarge) else (500, "something failed here; the log says what")
-            await problem(*told)(scope, receive, out)
+            told = _LARGE if isinstance(fault, _TooLarge) else _FAILED
+            await (await self._answer(scope, told))(scope, receive, out)
+
+    async def _answer(self, scope: _Message, told: Told) -> Response:
+        if not for_programs(scope.get("path", "")):
+            try:
+                return await self._show(Request(scope), told)
+            except Exception:  # noqa: BLE001  what failed may be what pages are made of
+                _log.exception("the page of an error failed", extra={"path": scope.get("path", "")[:200]})
+        return problem(told.status, told.message, remedy=told.remedy)
 
 
 def _length(scope: _Message) -> int:

@@ -28,7 +28,7 @@ from soc.errors import (
     TooLargeError,
 )
 
-__all__ = ["Show", "Told", "answer_errors", "problem", "status_of"]
+__all__ = ["Show", "Told", "answer_errors", "for_programs", "problem", "status_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def answer_errors(app: FastAPI, show: Show) -> None:
         assert isinstance(error, SocError)
         told = Told.of(error)
         headers = _headers(error, told.status)
-        if _for_programs(request):
+        if for_programs(request.url.path):
             return problem(told.status, told.message, headers, remedy=told.remedy, column=told.column or None)
         response = await show(request, told)
         response.headers.update(headers)
@@ -92,7 +92,7 @@ def answer_errors(app: FastAPI, show: Show) -> None:
     async def of_form(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         faults = form_faults(error.errors())
-        if _for_programs(request):
+        if for_programs(request.url.path):
             told = [{"where": fault.where, "what": fault.what(english)} for fault in faults]
             return problem(422, "the request is not as it should be", remedy=_DESCRIBED, errors=told)
         return await show(request, Told(422, "", faults=faults))
@@ -103,7 +103,7 @@ def answer_errors(app: FastAPI, show: Show) -> None:
             detail, remedy = "there is nothing at this address", _NOWHERE
         elif status == 405:
             detail, remedy = f"this address does not take {request.method}", _NOWHERE
-        if _for_programs(request):
+        if for_programs(request.url.path):
             return problem(status, detail, getattr(error, "headers", None), remedy=remedy)
         return await show(request, Told(status, detail, remedy))
 
@@ -121,5 +121,6 @@ def _headers(error: SocError, status: int) -> dict[str, str]:
     return {"Retry-After": "5"} if status == 503 else {}
 
 
-def _for_programs(request: Request) -> bool:
-    return request.url.path.startswith("/api/") or request.url.path == "/healthz"
+def for_programs(path: str) -> bool:
+    """Whether programs ask there: they are answered with problem documents."""
+    return path.startswith("/api/") or path == "/healthz"

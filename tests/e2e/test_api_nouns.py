@@ -207,6 +207,9 @@ def test_a_body_over_the_cap_is_refused_whether_announced_or_not(console, admin)
     assert admin.post(path, content=big, headers={"content-type": "application/json"}).status_code == 413
     pieces = (big[at : at + 65536] for at in range(0, len(big), 65536))
     assert admin.post(path, content=pieces, headers={"content-type": "application/json"}).status_code == 413
+    page = console.client().post("/login", content=b"name=" + b"x" * (2 << 20), headers={"content-type": "application/x-www-form-urlencoded"})
+    assert page.status_code == 413
+    assert "Nội dung gửi lên quá lớn." in page.text
 
 
 def test_what_fails_unforeseen_says_nothing_of_itself(console, admin, monkeypatch):
@@ -217,6 +220,13 @@ def test_what_fails_unforeseen_says_nothing_of_itself(console, admin, monkeypatc
     answer = admin.get("/api/v1/alerts")
     assert (answer.status_code, "secret" in answer.text) == (500, False)
     assert answer.headers["x-content-type-options"] == "nosniff"
+    page = admin.get("/alerts")
+    assert (page.status_code, "secret" in page.text) == (500, False)
+    assert page.headers["content-type"].startswith("text/html")
+    assert "Có lỗi ngoài dự tính" in page.text
+    assert "hãy báo thời điểm này" in page.text
+    monkeypatch.setattr(console.app.state.pages._environment, "get_template", broken)  # nor are there any pages
+    assert (admin.get("/alerts").status_code, admin.get("/alerts").headers["content-type"]) == (500, "application/problem+json")
 
 
 def test_a_store_that_cannot_answer_is_unavailable_for_now(console, admin, monkeypatch):
