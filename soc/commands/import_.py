@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
-from typing import Annotated, Any, BinaryIO, Protocol, cast
+from typing import Annotated, Any, BinaryIO, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
@@ -20,13 +20,14 @@ from soc.commands.gateway import answering_gateway, socket_of
 from soc.commands.import_progress import Bar, Lines
 from soc.commands.import_run import Importer, Judged, Outcome, survey
 from soc.commands.import_run import Options as Reading
+from soc.commands.import_undo import Steps, undo_import
 from soc.commands.output import fail, many, quiet, say, show
 from soc.errors import InputRefused, StoreError
 from soc.event import UNASSIGNED, Lane, Scope, from_micros
-from soc.ingest.deliver import Delivery, GatewayClient
+from soc.ingest.deliver import GatewayClient
 from soc.ingest.imports import INTERRUPTED, REFUSED, RUNNING, UNDONE, Import, ImportFile, ImportStore
 
-__all__ = ["UndoSteps", "app", "undo_import", "wait_until_judged"]
+__all__ = ["app", "wait_until_judged"]
 
 _STALLED = 600.0
 
@@ -205,7 +206,7 @@ def undo(
     if not yes and not typer.confirm(f"Undo import {import_id} ({many(found.records, 'record')} of {many(found.read, 'file')})?", err=True):
         fail("nothing was undone")
     with closing(GatewayClient(socket_of(centre), patience=30.0)) as client:
-        events, alerts = undo_import(import_id, store, _Steps(centre, client), now=_now())
+        events, alerts = undo_import(import_id, store, Steps(centre, client), now=_now())
     _audit(centre, "import.undo", import_id, {"events": events, "alerts": alerts})
     if as_json:
         show([{"id": import_id, "events": events, "alerts": alerts}], [], as_json=True)
@@ -214,50 +215,6 @@ def undo(
 
 def _when(found: Import) -> str:
     return f", on {from_micros(found.finished):%Y-%m-%d at %H:%M} UTC" if found.finished else ""
-
-
-class UndoSteps(Protocol):
-    """What has to go with an import, each step safe to repeat."""
-
-    def alerts(self, import_id: str) -> int:
-        """Delete its alerts; how many there were."""
-
-    def events(self, import_id: str) -> int:
-        """Tombstone its segments, dead letters and kept ranges; how many events there were."""
-
-    def forget(self, import_id: str) -> None:
-        """Have a running gateway drop its received ranges."""
-
-
-def undo_import(import_id: str, store: ImportStore, steps: UndoSteps, *, now: int) -> tuple[int, int]:
-    """Undo an import: (events, alerts) that went. Safe to repeat after an interruption. Raises NotFoundError.
-
-    It is marked first, so that the detector raises no alert for it any more; it may be imported anew only at the end.
-    """
-    store.undoing(import_id, Scope.everything())
-    events = steps.events(import_id)
-    alerts = steps.alerts(import_id)
-    steps.forget(import_id)
-    store.undone(import_id, now)
-    return events, alerts
-
-
-class _Steps:
-    def __init__(self, centre: Centre, client: Delivery) -> None:
-        self._centre, self._client = centre, client
-
-    def alerts(self, import_id: str) -> int:
-        from alerts.store import AlertStore
-
-        with self._centre.state.write() as connection:
-            return AlertStore(self._centre.state).delete_import(connection, import_id)
-
-    def events(self, import_id: str) -> int:
-        return self._centre.manifest.undo_import(import_id, self._centre.actor, _now())
-
-    def forget(self, import_id: str) -> None:
-        if self._centre.running:
-            self._client.forget(import_id)
 
 
 # ---- the centre around it

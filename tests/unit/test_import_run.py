@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from collectors.archive import Walk
-from soc.commands.import_ import undo_import
 from soc.commands.import_run import Importer, Options, Outcome, survey
+from soc.commands.import_undo import undo_import
 from soc.database import STATE, Database, sqlite_url
 from soc.errors import InputRefused, NotFoundError, StoreError
 from soc.event import Scope
