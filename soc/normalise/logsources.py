@@ -37,6 +37,8 @@ class LogSources:
         self._audit: dict[str, list[str]] = tables["linux"]["audit"]
         self._facilities: dict[str, list[str]] = tables["cisco"]["facilities"]
         self._datasets: dict[str, list[str]] = tables["datasets"]
+        self._devices = [(name.split("/", 1), triples) for name, triples in tables["devices"].items()]
+        self._device_answers: dict[tuple[str, str], tuple[str, ...]] = {}
         self._windows_answers: dict[tuple[str, str, str], str] = {}
         self._program_answers: dict[str, str] = {}
 
@@ -87,6 +89,18 @@ class LogSources:
     def dataset(self, dataset: str) -> str:
         """The log sources of a record that names its own ECS dataset; "" if Sigma has none for it."""
         return join(self._datasets.get(dataset, ()))
+
+    def device(self, vendor: str, product: str) -> tuple[str, ...]:
+        """The log sources of a device by what it calls itself (CEF, LEEF); none if it is not in the table."""
+        key = (vendor, product)
+        answer = self._device_answers.get(key)
+        if answer is None:
+            maker, model = vendor.strip().lower(), product.strip().lower()
+            answer = tuple(triple for (makers, models), triples in self._devices
+                           if maker.startswith(makers) and models in model for triple in triples)
+            if len(self._device_answers) < _REMEMBERED:
+                self._device_answers[key] = answer
+        return answer
 
 
 def join(triples: Iterable[str]) -> str:

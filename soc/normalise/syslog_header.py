@@ -9,7 +9,7 @@ from soc.event import Event, FrameContext
 from soc.normalise.jsontext import add, clean_name
 from soc.normalise.times import naive, syslog_stamp
 
-__all__ = ["Header", "looks_like", "priority", "read"]
+__all__ = ["Header", "looks_like", "priority", "read", "read_alone"]
 
 FACILITIES: Final = (
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp", "security",
@@ -25,6 +25,7 @@ _5424: Final = re.compile(
     r"1 (-|\d{4}-\d\d-\d\dT\S{1,40}) (\S{1,255}) (\S{1,128}) (\S{1,128}) (\S{1,64}) ?")
 _TAG: Final = re.compile(r"([\w./@+#~$-]{1,128}?)(?:\(([\w.-]{1,64})\))?(?:\[([^\]\s]{0,32})\])?:(?: |$)")
 _TAG_WITH_VERSION: Final = re.compile(r"([a-z]{2,32}) (\d[\w.]{0,15}):(?: |$)")
+_PLAIN_WORDS: Final = re.compile(r"(?:[A-Za-z0-9<][A-Za-z0-9.:+/>\-]{0,63} *){0,5}")
 _LOOKS: Final = re.compile(
     rb"(?:<\d{1,3}>)?(?:[A-Z][a-z]{2} {1,2}\d{1,2} (?:\d{4} )?\d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S{0,20} \S{1,255} \S"
     rb"|1 (?:-|\d{4}-\d\d-\d\dT\S{1,40}) \S)|<\d{1,3}>\S")
@@ -79,6 +80,17 @@ def read(event: Event, text: str, context: FrameContext) -> Header:
             _at(event, stamp[1], context)
     rest = text[stamp.end():] if stamp is not None else text[start:]
     return _read_origin(event, rest, stamp is not None)
+
+
+def read_alone(event: Event, text: str, context: FrameContext) -> bool:
+    """Like `read`, of what stands in front of a format's own mark; False if that is more than a header.
+
+    What a program says begins with the mark or does not have it: a mark within a request or a user's name is text that
+    somebody put there.
+    """
+    header = read(event, text, context)
+    rest = header.message.strip()
+    return not rest or (not header.program and _PLAIN_WORDS.fullmatch(rest) is not None)
 
 
 def _at(event: Event, text: str, context: FrameContext) -> None:

@@ -49,6 +49,12 @@ HEADS = [
     b'{"Event":{"System":{"EventID":1},"EventData":',
     b'{"winlog":',
     b'{"a":',
+    b"CEF:0|v|p|1|id|name|5|",
+    b"<34>Jan  1 00:00:00 h CEF:1|v|p",
+    b"CEF:0|v|p|1|id|name|5|rt=Jan  1 00:00:00 ",
+    b"LEEF:1.0|v|p|1|id|",
+    b"LEEF:2.0|v|p|1|id|x5e|devTimeFormat=",
+    b"LEEF:2.0|v|p|1|id|^|devTime=1^",
 ]
 BODIES = [
     b"a",
@@ -80,6 +86,13 @@ BODIES = [
     b"a[0]=b ",
     b"\xff",
     b"[user: ",
+    b" k=",
+    b" cs1Label=",
+    b" cs1=",
+    b"\\=",
+    b"|",
+    b"\t",
+    b"^",
 ]
 
 

@@ -22,7 +22,7 @@ def datasets(parsed: ParsedFrame) -> list[object]:
 
 
 def test_parsers_are_found_by_their_folder() -> None:
-    assert PARSERS.names() == ["windows", "auditd", "nginx", "apache", "cisco_ios", "syslog", "json", "text"]
+    assert PARSERS.names() == ["windows", "auditd", "nginx", "apache", "cisco_ios", "cef", "leef", "syslog", "json", "text"]
 
 
 def test_a_mixed_frame_gives_each_record_its_parser() -> None:
@@ -32,6 +32,8 @@ def test_a_mixed_frame_gives_each_record_its_parser() -> None:
         COMBINED,
         b"[Sun Dec 04 04:47:44 2005] [notice] x",
         b"Jan  1 00:00:00 h a: %SYS-5-CONFIG_I: x",
+        b"Jan  1 00:00:00 h CEF:0|v|p|1|id|name|5|",
+        b"Jan  1 00:00:00 h LEEF:1.0|v|p|1|id|",
         b"Jan  1 00:00:00 h a: x",
         b'{"a":1}',
         b"else",
@@ -42,6 +44,8 @@ def test_a_mixed_frame_gives_each_record_its_parser() -> None:
         "audit",
         "web",
         "web",
+        "network",
+        "network",
         "network",
         "linux",
         "generic",
