@@ -69,6 +69,10 @@ def test_work_on_an_alert_by_forms(console):
     done = console.parts.alerts.get(Scope.everything(), alert)
     assert (done.state, done.disposition, done.reason, done.assignee, done.escalated) == (
         "closed", "benign", "known tool", "analyst", True)
+    shown = client.get(f"/alerts/{alert}").text
+    for words in ("Mới → Đang xử lý", "– → analyst", "Báo cáo lên trên", "looked", "Đang xử lý → Đã đóng: Hoạt động hợp lệ. known tool"):
+        assert words in shown
+    assert "in_progress" not in re.sub("<[^>]*>", "", shown)
     again = client.post(f"/alerts/{alert}", data={"csrf": csrf, "do": "transition", "to": "waiting"})
     assert again.status_code == 409
     assert client.post(f"/alerts/{alert}", data={"csrf": csrf, "do": "sing"}).status_code == 422

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -114,6 +115,26 @@ def test_a_field_that_no_event_has_is_named_with_the_nearest(searched: Soc) -> N
     assert "has the field" not in searched("events", "search", "host.name:elsewhere").stderr
     assert "did you mean 'host.name'?" in searched("events", "top", "host.nmae").stderr
     assert "None of these events has" in searched("events", "top", "host.name", "host.name:elsewhere").stderr
+
+
+def test_ctrl_c_during_an_import_makes_no_noise_and_the_next_run_goes_on(soc: Soc, tmp_path: Path) -> None:
+    (tmp_path / "many.log").write_text("".join(f"Jan  5 10:00:00 web1 sshd[{n}]: line {n}\n" for n in range(60_000)))
+    process = subprocess.Popen([sys.executable, "-m", "soc.cli", "--data", "data", "import", "many.log"], stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, cwd=tmp_path, start_new_session=True,
+                               env=os.environ | {"PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1"})
+    assert process.stdout is not None
+    said = ""
+    while "starting what this needs" not in said:
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    said += process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    for noise in ("Traceback", "nanobind", "KeyboardInterrupt", "Exception ignored", "leaked"):
+        assert noise not in said
+    soc("import", "many.log")
+    assert soc("events", "count").stdout.strip() == "60000"
 
 
 def test_an_import_is_undone_once_and_says_so_the_second_time(searched: Soc) -> None:
