@@ -64,8 +64,8 @@ def _put(event: Event, kind: Kind, field: str, value: str) -> None:
         if name and _HEX.fullmatch(value):
             event[f"{field}.{name}"] = value.lower()
     elif kind == "direction":
-        if found := _DIRECTIONS.get(value.lower()):
-            event[field] = found
+        if way := _DIRECTIONS.get(value.lower()):
+            event[field] = way
     else:
         word = value.lower()
         if word in _SUCCESS or word in _FAILURE:
