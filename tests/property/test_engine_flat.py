@@ -13,7 +13,7 @@ from soc.detect.engine import Engine
 from soc.detect.engine.flat import FlatMatcher
 from soc.detect.engine.reference import is_routed, matches
 from soc.detect.engine.scan import FOLDING_TO_ASCII, available
-from soc.detect.engine.sieve import needles_of
+from soc.detect.engine.sieve import anchored_needles, needles_of
 from soc.event import Event, FrameContext
 from soc.normalise.flatwindows import keys_of, text_of_number
 from soc.normalise.records import Parsers
@@ -22,11 +22,11 @@ from soc.store.columns import batch_of
 CONTEXT = FrameContext(source="t", stream="t", first=0, count=1, read_at=1, ingested=1)
 PARSERS = Parsers()
 SYSMON, SECURITY = "Microsoft-Windows-Sysmon/Operational", "Security"
-WORDS = ["cmd.exe", "\\cmd.exe", "C:\\Windows\\", "MIMIKATZ", "sekurlsa::", "ſekurlſa::", "\u212aerberos", "straße", "a/b", 'say "x"', "\u202e", "đăng",
+WORDS = ["cmd.exe", '": ', '"Image":"', "0", "\\cmd.exe", "C:\\Windows\\", "MIMIKATZ", "sekurlsa::", "ſekurlſa::", "\u212aerberos", "straße", "a/b", 'say "x"', "\u202e", "đăng",
          "7", "4444", "-e ", "ﬁle", "-", "", "true", "0x3e7"]
 TEXTS = st.lists(st.sampled_from(WORDS), max_size=3).map("".join)
 FIELDS = ["Image", "CommandLine", "ParentImage", "TargetObject", "LogonType", "ThreatName", "Computer", "Provider_Name", "EventID", "Keywords", "Message"]
-LITERALS = st.sampled_from(["cmd.exe", "\\cmd.exe", "windows\\", "mimi", "kerberos", "sekurlsa::", "strasse", "a/b", '"x"', "\u202e", "ĐĂNG", "4444", "7", "file"])
+LITERALS = st.sampled_from(["cmd.exe", "\\cmd.exe", "windows\\", "mimi", "kerberos", "sekurlsa::", "strasse", "a/b", '"x"', "\u202e", "ĐĂNG", "4444", "7", "file", "true", "0", "😀"])
 
 ATOMS = st.one_of(
     st.builds(AtomSpec, st.sampled_from(FIELDS), st.sampled_from(["is", "contains", "startswith", "endswith"]), LITERALS, st.booleans()),
@@ -68,8 +68,11 @@ RECORDS = st.builds(
 ESCAPED = st.sampled_from([lambda text: text, lambda text: text.replace("/", "\\/"), lambda text: text.replace("m", "\\u006d")])
 
 
-def line(record: dict[str, Any], escape: Any, ascii_only: bool) -> bytes:
-    text = json.dumps(record, ensure_ascii=ascii_only)
+SPACING = st.sampled_from([(",", ":"), (",", ":"), (",", ":"), (", ", ": "), (",", " :"), (",", ":\t")])
+
+
+def line(record: dict[str, Any], escape: Any, ascii_only: bool, spacing: tuple[str, str]) -> bytes:
+    text = json.dumps(record, ensure_ascii=ascii_only, separators=spacing)
     for value in record.values():
         if isinstance(value, str) and value:
             text = text.replace(json.dumps(value, ensure_ascii=ascii_only), escape(json.dumps(value, ensure_ascii=ascii_only)))
@@ -84,10 +87,11 @@ def parsed(lines: list[bytes]) -> list[Event | None]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(rules(), st.lists(st.builds(line, RECORDS, ESCAPED, st.booleans()), min_size=1, max_size=12))
-def test_lines_give_the_hits_of_their_events(found: list[CompiledRule], lines: list[bytes]) -> None:
+@given(rules(), st.lists(st.builds(line, RECORDS, ESCAPED, st.booleans(), SPACING), min_size=1, max_size=12), st.lists(RECORDS, max_size=6))
+def test_lines_give_the_hits_of_their_events(found: list[CompiledRule], lines: list[bytes], earlier: list[dict[str, Any]]) -> None:
     engine = Engine(found)
     flat = FlatMatcher(engine)
+    flat.match([json.dumps(record, separators=(",", ":")).encode() for record in earlier], parsed)  # what is learned of others
     events = parsed(lines)
     expected = {(rule.rule_id, place) for place, event in enumerate(events) if event is not None for rule in found
                 if is_routed(rule, event) and matches(rule, event)}
@@ -139,9 +143,19 @@ def test_every_character_that_folds_to_ascii_is_known() -> None:
 
 
 def test_needles_are_what_a_record_holds() -> None:
-    assert needles_of(AtomSpec("f", "endswith", "\\Cmd.exe")) == {"\\\\cmd.exe"}
-    assert needles_of(AtomSpec("f", "contains", 'say "x"')) == {'say \\"x\\"'}
-    assert needles_of(AtomSpec("f", "contains", "ĐĂNG nhập")) == {"ng nh"}
-    assert needles_of(AtomSpec("f", "re", "a(bcd|efg)h+")) == {"abcdh", "aefgh"} or needles_of(AtomSpec("f", "re", "a(bcd|efg)h+")) == {"bcd", "efg"}
-    assert needles_of(AtomSpec("f", "gt", "5")) == frozenset()
-    assert needles_of(AtomSpec("f", "contains", "é")) == frozenset()
+    assert needles_of(AtomSpec("f", "endswith", "\\Cmd.exe")) == [{"\\\\cmd.exe"}]
+    assert needles_of(AtomSpec("f", "contains", 'say "x"')) == [{'say \\"x\\"'}]
+    assert needles_of(AtomSpec("f", "contains", "ĐĂNG nhập")) == [{"ng nh"}]
+    assert needles_of(AtomSpec("f", "contains", "😀")) == [{"😀"}]
+    assert needles_of(AtomSpec("f", "re", "a(bcd|efg)h+&&x")) == [{"bcd", "efg"}, {"&&x"}]
+    assert needles_of(AtomSpec("f", "gt", "5")) == []
+    assert needles_of(AtomSpec("f", "contains", "é")) == []
+
+
+def test_needles_hold_the_key_and_the_end_of_a_value() -> None:
+    assert anchored_needles(AtomSpec("f", "is", "88"), ["Port"]) == {'"port":"88"', '"port":88'}
+    assert anchored_needles(AtomSpec("f", "is", "0"), ["Port"]) == {'"port":"0"', '"port":0', '"port":-0'}
+    assert anchored_needles(AtomSpec("f", "startswith", "C:\\"), ["Image", "Process Name"]) == {'"image":"c:\\\\', '"process name":"c:\\\\'}
+    assert anchored_needles(AtomSpec("f", "endswith", "\\cmd.exe"), ["Image"]) == {'\\\\cmd.exe"'}
+    assert anchored_needles(AtomSpec("f", "endswith", "88"), ["Port"]) == frozenset()
+    assert anchored_needles(AtomSpec("f", "is", "ſé"), ["Image"]) == frozenset()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soc.detect.engine.needles import needles
+from soc.detect.engine.needles import needle_sets, needles
 from soc.detect.engine.values import fold
 
 ITEMS = st.sampled_from(["ab", "c", "xyz", r"\.", r"\d", r"\\", "[a-c]", "[^]x]", ".", r"\x41", "é"])
@@ -25,9 +25,14 @@ def patterns() -> st.SearchStrategy[str]:
 @given(st.data(), st.sampled_from(["", "(?i)", "(?s)"]))
 def test_every_match_holds_a_needle(data, flags):
     pattern = flags + data.draw(patterns())
-    found = needles(pattern)
+    found = needle_sets(pattern)
     text = data.draw(st.from_regex(re.compile(pattern)))
-    assert not found or any(fold(one) in fold(text) for one in found), (pattern, text, found)
+    assert all(any(fold(needle) in fold(text) for needle in one) for one in found), (pattern, text, found)
+    assert needles(pattern) in found or not found
+
+
+def test_all_that_a_pattern_needs():
+    assert needle_sets(r"(set).*&&\s?(?:user|group)x") == [{"set"}, {"&&"}, {"user", "group"}]
 
 
 @pytest.mark.parametrize("pattern, found", [

@@ -192,7 +192,7 @@ class FlatMatcher:
             return _Plan()
         sieve = self._sieves.get(id(kind))
         if sieve is None:
-            sieve = self._sieves[id(kind)] = Sieve(kind, self._engine.atoms, sample, plain=self._is_plain, odd=_odd_keys)
+            sieve = self._sieves[id(kind)] = Sieve(kind, self._engine.atoms, sample, plain=self._is_plain, keys=_every_key, odd=_odd_keys)
         if sieve.rest is None:
             return _Plan(kind, sieve)
         if sieve.rest.matching.keywords is not None or any(_sources(names) is None for names in sieve.rest.matching.asked()):
@@ -203,11 +203,17 @@ class FlatMatcher:
         """Whether the text that an atom tests stands in the line as it is."""
         spec, names = self._engine.atoms.specs[atom], self._engine.atoms.names[atom]
         if not spec.field:
-            return not any(needle in made for needle in needles_of(spec) for made in MADE)
+            return not any(needle in made for one in needles_of(spec) for needle in one for made in MADE)
         return "winlog.keywords" not in names.fields and _sources(names) is not None
 
 
 _LEFT: Final = _Plan(kind=Kind.__new__(Kind))
+
+
+@functools.cache
+def _every_key(names: Names) -> list[str]:
+    """The keys under which a rule's field may stand."""
+    return [spelled for _, keys in _sources(names) or () for key in keys for spelled in (key, odd_key(key)) if spelled]
 
 
 def _odd_keys(names: Names) -> list[str]:

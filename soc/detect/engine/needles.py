@@ -1,4 +1,4 @@
-"""Literals of which a regular expression needs at least one: they gate it, so that it runs where it can match only.
+"""Literals that a regular expression needs: they gate it, so that it runs where it can match only.
 
 Reads what is plain (RE2 syntax) and gives up on the rest: no answer costs speed, a wrong one would cost matches.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["needles"]
+__all__ = ["needle_sets", "needles"]
 
 _SHORTEST: Final = 2
 _RARE: Final = frozenset("`^{}<>@")
@@ -25,34 +25,43 @@ class _Unclear(Exception):
 
 def needles(pattern: str) -> frozenset[str]:
     """Plain ASCII texts of which every match contains one, case aside; empty if none are known."""
+    return _best(needle_sets(pattern))
+
+
+def needle_sets(pattern: str) -> list[frozenset[str]]:
+    """Sets of such texts: every match contains one of each."""
     reader = _Reader(pattern)
     try:
         found = reader.either(0)
     except (_Unclear, IndexError):
-        return frozenset()
-    return found if reader.at == len(pattern) else frozenset()
+        return []
+    return found if reader.at == len(pattern) else []
 
 
 class _Reader:
     def __init__(self, pattern: str) -> None:
         self.pattern, self.at = pattern, 0
 
-    def either(self, depth: int) -> frozenset[str]:
-        """Alternatives: a literal of each is needed."""
+    def either(self, depth: int) -> list[frozenset[str]]:
+        """Alternatives: of one alone all that it needs, of several a literal of each."""
         if depth > 50:
             raise _Unclear
         found = [self._sequence(depth)]
         while self._peek() == "|":
             self.at += 1
             found.append(self._sequence(depth))
-        return frozenset().union(*found) if all(found) and sum(map(len, found)) <= _MOST else frozenset()
+        if len(found) == 1:
+            return found[0]
+        best = [_best(one) for one in found]
+        return [frozenset().union(*best)] if all(best) and sum(map(len, best)) <= _MOST else []
 
-    def _sequence(self, depth: int) -> frozenset[str]:
-        """Items in a row: the best of what they need."""
-        best: frozenset[str] = frozenset()
+    def _sequence(self, depth: int) -> list[frozenset[str]]:
+        """Items in a row: all that they need."""
+        every: list[frozenset[str]] = []
         run = ""
         while (sign := self._peek()) not in ("", "|", ")"):
-            literal, needed = "", frozenset[str]()
+            literal = ""
+            needed: list[frozenset[str]] = []
             if sign == "(":
                 needed = self._group(depth)
             elif sign == "[":
@@ -73,16 +82,16 @@ class _Reader:
             if times is not None:
                 self.at = times.end()
                 if times[1] in "*?" or times[2] == "0":
-                    literal, needed = "", frozenset()
+                    literal, needed = "", []
             if literal and literal.isascii():
                 run += literal
                 if times is None:
                     continue
-            best = _better(best, frozenset((run,)) if run else frozenset(), needed)
+            every += [*_worth(run), *needed]
             run = ""
-        return _better(best, frozenset((run,)) if run else frozenset())
+        return [*every, *_worth(run)]
 
-    def _group(self, depth: int) -> frozenset[str]:
+    def _group(self, depth: int) -> list[frozenset[str]]:
         self.at += 1
         if self._peek() == "?":
             head = _GROUP.match(self.pattern, self.at)
@@ -90,7 +99,7 @@ class _Reader:
                 raise _Unclear
             self.at = head.end()
             if head[2] == ")":
-                return frozenset()
+                return []
         found = self.either(depth + 1)
         if self._peek() != ")":
             raise _Unclear
@@ -108,7 +117,11 @@ class _Reader:
         return found[0]
 
 
-def _better(*choices: frozenset[str]) -> frozenset[str]:
+def _worth(run: str) -> list[frozenset[str]]:
+    """A literal as a set of needles, if it is long enough or rare enough to be one."""
+    return [frozenset((run,))] if len(run) >= _SHORTEST or run in _RARE else []
+
+
+def _best(choices: list[frozenset[str]]) -> frozenset[str]:
     """The choice whose shortest literal is longest."""
-    able = [one for one in choices if one and (min(map(len, one)) >= _SHORTEST or one <= _RARE)]
-    return max(able, key=lambda one: (min(map(len, one)), -len(one)), default=frozenset())
+    return max(choices, key=lambda one: (min(map(len, one)), -len(one)), default=frozenset())

@@ -47,20 +47,23 @@ class Scanner:
         every = [one.encode() for one in (*texts, *exact)]
         self._database = _database(every, [_CASELESS] * len(texts) + [0] * len(exact), literal=True) if every else None
 
-    def found(self, buffer: bytes | memoryview) -> list[tuple[int, int]]:
-        """(number of the text, position behind it) of everything found; the exact ones are numbered on."""
+    def found(self, buffer: bytes | memoryview, before: int = 0) -> list[tuple[int, int]]:
+        """(number of the text, position behind it) of everything found; the exact ones are numbered on. Positions count on from `before`."""
         found: list[tuple[int, int]] = []
         add = found.append
         if self._database is not None:
-            self._database.scan(buffer, match_event_handler=lambda number, _start, end, _flags, _context: add((number, end)))
+            self._database.scan(buffer, match_event_handler=lambda number, _start, end, _flags, _context: add((number, before + end)))
         return found
 
 
-def unclear(buffer: bytes) -> list[int]:
-    """Positions behind what makes JSON text mean something else than its bytes say. Raises RuntimeError unless `available`."""
+def unclear(buffer: bytes, before: int = 0) -> list[int]:
+    """Positions, counted on from `before`, behind what makes JSON text mean something else than its bytes say.
+
+    Raises RuntimeError unless `available`.
+    """
     found: list[int] = []
     add = found.append
-    _unclear().scan(buffer, match_event_handler=lambda _number, _start, end, _flags, _context: add(end))
+    _unclear().scan(buffer, match_event_handler=lambda _number, _start, end, _flags, _context: add(before + end))
     return found
 
 
