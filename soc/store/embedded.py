@@ -234,6 +234,7 @@ class EmbeddedStore:
 
     def close(self) -> None:
         """Let DuckDB go; the next question starts it again."""
+        self._rows.close()
         with self._lock:
             self._drop()
             if self._idle is not None:
@@ -291,6 +292,7 @@ class EmbeddedStore:
                 self._watch(left)
             else:
                 self._drop()
+                self._rows.close()
 
     def _drop(self) -> None:
         if self._engine is not None:

@@ -37,7 +37,7 @@ from soc.store.manifest import Cut, Manifest
 
 EVENTS = 2_000_000
 LOOP = 100_000
-CUT = 5_000
+CUT, LAST = 20_000, 5_000
 LIST = ("event.dataset", "host.name", "message", "event.original")
 ROUNDS = 60
 HOUR = 3_600_000_000
@@ -74,11 +74,14 @@ def fill(data: Path, events: int) -> None:
             if at >= events:
                 break
             shifted = again(batch, loop, at)
-            part = Partition("windows", "default", "live", "", "2026-09-21")
-            rows = write_cut(disk, data, Lane.LIVE, at, at + shifted.num_rows, [(part, shifted)])
-            manifest.commit_cut(Cut(Lane.LIVE, at, at + shifted.num_rows, rows, [], [], []), START)
-            at += shifted.num_rows
-            if at < events - 4 * CUT:
+            step = CUT if at + CUT <= events - CUT else LAST
+            for first in range(0, shifted.num_rows, step):
+                some = shifted.slice(first, step)
+                part = Partition("windows", "default", "live", "", "2026-09-21")
+                rows = write_cut(disk, data, Lane.LIVE, at, at + some.num_rows, [(part, some)])
+                manifest.commit_cut(Cut(Lane.LIVE, at, at + some.num_rows, rows, [], [], []), START)
+                at += some.num_rows
+            if at <= events - CUT:
                 while compactor.step(START + 48 * HOUR):
                     pass
         loop += 1
