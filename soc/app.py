@@ -3,7 +3,7 @@
 The way of a record, top to bottom: `run_gateway` acknowledges what the journal holds · `run_normaliser` parses journal
 frames into cuts, compacts and expires them · `run_detector` judges cuts and writes alerts · `run_console` shows them.
 `soc serve` supervises one process per role; `running_centre` runs the first three for a command that needs them.
-Beside it: `opening` makes a data folder ready, `role` is what the processes have in common, `supervisor` keeps them running.
+Beside it: `opening` makes a data folder ready, `processes` names what runs, `role` is what they have in common, `supervisor` keeps them running.
 """
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from soc.config import Config
-from soc.detect.watch import Guard
 from soc.event import Lane
 from soc.logs import start_logging
 from soc.opening import now_micros, open_databases, prepare
+from soc.processes import ROLES, arguments, detectors, guards, processes
 from soc.role import Role
 from soc.supervisor import Relief, Supervisor, die_with_parent, give_back_memory
 
-__all__ = ["ROLES", "arguments", "guards", "main", "running_centre"]
+__all__ = ["main", "running_centre"]
 
-ROLES = ("gateway", "normaliser", "detector", "console")
 _log = logging.getLogger(__name__)
 _GAPS = 1.0
 """Seconds between looks at gaps and rules that stand aside; each has its own, growing pause in the ledger."""
@@ -130,6 +129,7 @@ def run_detector(role: Role) -> None:
     """Cuts → alerts."""
     from alerts.pipeline import AlertPipeline
     from soc.access.agencies import Ancestors
+    from soc.detect.claims import Claims
     from soc.detect.correlation.correlator import Correlator
     from soc.detect.engine import CompiledRule, Engine
     from soc.detect.lists import kept_folders
@@ -157,12 +157,14 @@ def run_detector(role: Role) -> None:
     detector = Detector(
         data=role.data, manifest=Manifest.open(role.data), database=state, rules=rules, engine=with_mappings,
         entity=entity_of, sink=sink, undone=undone_among, live_share=role.config.detector.live_share,
-        watch=Watch(role.data / "run", role.name), verdict=take_verdict(role.data / "run", role.name))
+        claims=Claims(role.data / "run") if role.config.detector.processes > 1 else None, watch=Watch(role.data / "run", role.name))
     relief = Relief()
     fault = ""
     with Schedule({"judge": role.config.detector.poll, "gaps": _GAPS}) as schedule:
         due = schedule.wait()
         while not role.stopping.is_set():
+            if verdict := take_verdict(role.data / "run", *detectors(role.config)):  # whoever of us was killed: I am free to find the guilty rule
+                detector.hear(verdict)
             try:
                 took = detector.step(now_micros, fill="gaps" in due)
                 relief.after(took > 0)
@@ -334,7 +336,7 @@ def run_console(role: Role) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """`python -m soc.app ROLE`: one role in this process, as the supervisor starts it."""
     reader = argparse.ArgumentParser(prog="python -m soc.app", description="Run one role of the centre (see `soc serve`).")
-    reader.add_argument("role", choices=ROLES)
+    reader.add_argument("role", help=f"{', '.join(ROLES)}; of several detectors all but the first have a number: detector-2")
     reader.add_argument("--data", type=Path, required=True)
     reader.add_argument("--config", type=Path)
     reader.add_argument("--parent", type=int, default=0)
@@ -342,7 +344,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = reader.parse_args(arguments)
     if given.parent:
         die_with_parent(given.parent)
-    role = Role(given.role, given.data, Config.load(given.config))
+    config = Config.load(given.config)
+    if given.role not in processes(ROLES, config):
+        reader.error(f"there is no role {given.role!r}")
+    role = Role(given.role, given.data, config)
     start_logging(role.config.logging.level, role.config.logging.format, role.name)
     run: dict[str, Callable[[], None]] = {
         "gateway": lambda: run_gateway(role, listen=not given.local),
@@ -350,7 +355,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "detector": lambda: run_detector(role),
         "console": lambda: run_console(role),
     }
-    run[given.role]()
+    run[given.role.partition("-")[0]]()
 
 
 @contextmanager
@@ -359,9 +364,11 @@ def running_centre(data: Path, config_file: Path | None = None, *, say: Callable
 
     Raises LockedError if a server holds the folder after all.
     """
-    folder = prepare(data, Config.load(config_file))
+    config = Config.load(config_file)
+    folder = prepare(data, config)
     with folder.lock():
-        supervisor = Supervisor(data / "run", ROLES[:3], arguments(data, config_file, local=True), say=say, guards=guards(data))
+        supervisor = Supervisor(data / "run", processes(ROLES[:3], config), arguments(data, config_file, local=True), say=say,
+                                guards=guards(data, config))
         supervisor.start()
         stop = threading.Event()
         tender = threading.Thread(target=_tend, args=(supervisor, stop), name="supervisor", daemon=True)
@@ -377,16 +384,6 @@ def running_centre(data: Path, config_file: Path | None = None, *, say: Callable
 def _tend(supervisor: Supervisor, stop: threading.Event) -> None:
     while not stop.wait(0.1):
         supervisor.tend()
-
-
-def guards(data: Path) -> dict[str, Guard]:
-    """Who watches which role."""
-    return {"detector": Guard(data / "run", "detector")}
-
-
-def arguments(data: Path, config_file: Path | None, *, local: bool) -> list[str]:
-    """What every role's process is started with."""
-    return ["--data", str(data), *(["--config", str(config_file)] if config_file else []), *(["--local"] if local else [])]
 
 
 if __name__ == "__main__":

@@ -152,6 +152,7 @@ class DetectorConfig:
 
     poll: float = setting(Kind.DURATION, "500ms", "How often to look for new cuts.", low="50ms", high="5s")
     live_share: int = setting(Kind.COUNT, "4", "Live cuts that may go before a waiting bulk one.", low="1", high="100")
+    processes: int = setting(Kind.COUNT, "1", "Detectors that share the cuts; each takes a core when busy, and 100 to 400 MB.", low="1", high="64")
 
 
 @dataclass(frozen=True, slots=True)

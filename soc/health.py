@@ -18,6 +18,7 @@ from soc.detect.rulestore import RuleStore
 from soc.event import Lane
 from soc.ingest.journal import Mark, journal_folder
 from soc.ingest.waiting import Waiting
+from soc.processes import detectors
 from soc.store.disk import RealDisk
 from soc.store.manifest import Manifest
 
@@ -40,12 +41,12 @@ class Health:
     def report(self) -> dict[str, Any]:
         """Status ("ok", "warning", "failing"), reasons, and per lane and stage positions, waiting records and seconds behind."""
         now = time.time()
-        notes = {role: self._note(role) for role in ("gateway", "normaliser", "detector", "console")}
+        notes = {role: self._note(role) for role in ("gateway", "normaliser", *detectors(self._config), "console")}
         judged = self._ledger.positions()
         lanes = {lane.value: self._lane(lane, judged.get(lane, 0), now) for lane in Lane}
         used = RealDisk().used(self._data)
         reasons: list[str] = []
-        for role in ("gateway", "normaliser", "detector"):
+        for role in ("gateway", "normaliser", *detectors(self._config)):
             if not notes[role] or not alive(notes[role]):
                 reasons.append(f"{role} is not running")
             elif now - float(notes[role].get("at", 0)) > STALE:

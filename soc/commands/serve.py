@@ -25,9 +25,9 @@ def serve(
 ) -> None:
     """Run the centre: gateway, normaliser, detector and console, each a process that is restarted if it dies."""
     from soc.addresses import addresses_of
-    from soc.app import ROLES, arguments, guards
     from soc.errors import InputRefused, SocError
     from soc.opening import prepare
+    from soc.processes import ROLES, arguments, guards, processes
     from soc.supervisor import Supervisor, apart
 
     options: Options = ctx.find_root().obj
@@ -37,8 +37,8 @@ def serve(
             raise InputRefused(f"there is no role {name!r}", remedy=f"roles are {', '.join(ROLES)}")
     folder = apart(prepare, options.data, config)
     with folder.lock():
-        supervisor = Supervisor(options.data / "run", role or ROLES, arguments(options.data, options.config, local=False), say=say,
-                                guards=guards(options.data), listens=addresses_of(config, role or ROLES))
+        supervisor = Supervisor(options.data / "run", processes(role or ROLES, config), arguments(options.data, options.config, local=False),
+                                say=say, guards=guards(options.data, config), listens=addresses_of(config, role or ROLES))
         supervisor.start()
         say(f"Starting on {options.data} (Ctrl-C stops it; nothing acknowledged is lost).")
         listeners = [(config.console.host, config.console.port)] if not role or "console" in role else []

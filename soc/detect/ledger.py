@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, Text, delete, func, insert, select, update
+from sqlalchemy import BigInteger, Column, Connection, Integer, Select, String, Table, Text, delete, func, insert, literal, select, update
 
 from soc.database import SERIAL, STATE, Database
-from soc.detect.ranges import minus
+from soc.detect.ranges import Range, minus
 from soc.errors import StoreError
 from soc.event import Lane
 from soc.store.segment import SegmentRow
@@ -29,6 +29,12 @@ CURSORS = Table(
     Column("lane", String(8), primary_key=True),
     Column("sequence", BigInteger, nullable=False),
     Column("updated", BigInteger, nullable=False),
+)
+AHEAD = Table(
+    "ledger_ahead", STATE,
+    Column("lane", String(8), primary_key=True),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
 )
 SPANS = Table(
     "ledger_spans", STATE,
@@ -149,24 +155,38 @@ class Ledger:
             found = c.execute(select(CURSORS.c.lane, CURSORS.c.sequence).where(CURSORS.c.consumer == CONSUMER)).all()
         return {Lane(lane): int(at) for lane, at in found}
 
-    def advance(self, connection: Connection, version: str, lane: Lane, first: int, last: int, now: int) -> None:
-        """Note that [first, last) was evaluated by `version`, and move the cursor from `first` to `last`.
+    def judged(self) -> dict[Lane, list[Range]]:
+        """What was judged of each lane, in order: up to its cursor, and what other detectors have judged beyond."""
+        with self._database.read() as c:
+            found = c.execute(select(CURSORS.c.lane, literal(0), CURSORS.c.sequence).where(CURSORS.c.consumer == CONSUMER)
+                              .union_all(select(AHEAD.c.lane, AHEAD.c.first, AHEAD.c.last))).all()
+        return {lane: sorted((int(first), int(last)) for name, first, last in found if name == lane.value) for lane in Lane}
 
-        Raises Superseded if the cursor does not stand at `first`.
+    def advance(self, connection: Connection, version: str, lane: Lane, first: int, last: int, now: int, *, shared: bool = False) -> None:
+        """Note that [first, last) was evaluated by `version`, and move the cursor from `first` to `last`, and over what was judged ahead.
+
+        Raises Superseded if the cursor does not stand at `first`; where detectors share a lane it may stand before it.
         """
-        self.move(connection, lane, first, last, now)
+        self.move(connection, lane, first, last, now, shared=shared)
         self.note_span(connection, version, lane, first, last, now)
 
-    def move(self, connection: Connection, lane: Lane, first: int, last: int, now: int) -> None:
-        """Move the cursor from `first` to `last`. Raises Superseded if it does not stand at `first`."""
+    def move(self, connection: Connection, lane: Lane, first: int, last: int, now: int, *, shared: bool = False) -> None:
+        """Move the cursor from `first` to `last` and on, as `advance` does. Raises Superseded as that does."""
         here = (CURSORS.c.consumer == CONSUMER, CURSORS.c.lane == lane.value)
-        moved = connection.execute(update(CURSORS).where(*here, CURSORS.c.sequence == first).values(sequence=last, updated=now))
-        if moved.rowcount:
+        found = connection.execute(select(CURSORS.c.sequence).where(*here)).scalar()
+        at, ahead = int(found or 0), [(row.first, row.last) for row in connection.execute(_ahead(lane)).all()]
+        if at > first or (at < first and not shared) or minus([(first, last)], ahead) != [(first, last)]:
+            raise Superseded(f"the detectors' cursor of the {lane} lane stands at {at}, not at {first}", remedy="it is judged from there")
+        if at < first:
+            connection.execute(insert(AHEAD).values(lane=lane.value, first=first, last=last))
             return
-        at = connection.execute(select(CURSORS.c.sequence).where(*here)).scalar()
-        if at is not None or first:
-            raise Superseded(f"the detectors' cursor of the {lane} lane stands at {at or 0}, not at {first}", remedy="it is judged from there")
-        connection.execute(insert(CURSORS).values(consumer=CONSUMER, lane=lane.value, sequence=last, updated=now))
+        for begin, end in ahead:
+            if begin == last:
+                connection.execute(delete(AHEAD).where(AHEAD.c.lane == lane.value, AHEAD.c.first == begin))
+                last = end
+        values = {"sequence": last, "updated": now}
+        new = insert(CURSORS).values(consumer=CONSUMER, lane=lane.value, **values)
+        connection.execute(new if found is None else update(CURSORS).where(*here).values(**values))
 
     def note_span(self, connection: Connection, version: str, lane: Lane, first: int, last: int, now: int) -> None:
         """Note that [first, last) was evaluated by `version`; neighbours of the same version become one."""
@@ -303,6 +323,10 @@ class Ledger:
             query = query.where(CLOSED.c.rule_id.in_([rule_id, EVERY_RULE]))
         with self._database.read() as c:
             return [Closed(*row) for row in c.execute(query).all()]
+
+
+def _ahead(lane: Lane) -> Select[tuple[int, int]]:
+    return select(AHEAD.c.first, AHEAD.c.last).where(AHEAD.c.lane == lane.value).order_by(AHEAD.c.first)
 
 
 def _put(connection: Connection, gap: Gap) -> None:

@@ -13,12 +13,14 @@ from typing import Final, Protocol
 from sqlalchemy import Connection
 
 from soc.database import Database
+from soc.detect.claims import Claims
 from soc.detect.compiled import CompiledRule
 from soc.detect.fill import Filler
 from soc.detect.isolation import HANGS, SUSPECT, THROWS, Isolated, Isolation, outdated
 from soc.detect.judge import EngineMaker, Judge, Jury, Matcher, Seen, chunks
 from soc.detect.ledger import EVERY_RULE, Gap, Ledger, damaged
 from soc.detect.match import MatchSink
+from soc.detect.ranges import Range, behind
 from soc.detect.watch import FILL, Evaluation, Watch
 from soc.event import Event, Lane
 from soc.store.manifest import Manifest
@@ -50,13 +52,13 @@ class Detector:
     """Judges cuts. It owns its manifest connection.
 
     `hang` is how many seconds an evaluation may take before whoever reads `watch` kills this process; `verdict` is what
-    the one before was killed over (`soc.detect.watch`). `fills`: whether this one fills gaps too.
+    one before was killed over (`soc.detect.watch`). With `claims`, several share the lanes, and one of them fills gaps.
     """
 
     def __init__(self, *, data: Path, manifest: Manifest, database: Database, rules: RuleSource,
                  engine: EngineMaker, entity: Callable[[CompiledRule, Event], tuple[str, str]],
                  sink: MatchSink, undone: Callable[[Connection, Sequence[str]], set[str]], live_share: int = 4,
-                 fills: bool = True, watch: Watch | None = None, hang: float = 3.0, verdict: Evaluation | None = None) -> None:
+                 claims: Claims | None = None, watch: Watch | None = None, hang: float = 3.0, verdict: Evaluation | None = None) -> None:
         self._manifest, self._database, self._rules, self._engine = manifest, database, rules, engine
         self._ledger, self._isolation = Ledger(database), Isolation(database)
         self._judge = Judge(data=data, manifest=manifest, engine=engine, entity=entity, sink=sink, undone=undone, watch=watch, limit=hang)
@@ -65,7 +67,7 @@ class Detector:
         self._jury: Jury | None = None
         self._aside: dict[str, Isolated] = {}
         self._live_share, self._turn = live_share, 0
-        self._fills, self._busy = fills, 0
+        self._claims, self._busy = claims, 0
         self._verdict = verdict
         self._hunt: tuple[str, int, int] | None = None
         self.events = self.matches = 0
@@ -78,6 +80,8 @@ class Detector:
         if self._jury is None or self._jury.version != version:
             self._on = {rule.rule_id: rule for rule in self._rules.enabled()}
             self._changed(first=self._jury is None, now=now)
+        if self._verdict is not None:
+            self._suspect(self._verdict, now)
         self._aside = {rule_id: one for rule_id, one in self._isolation.all().items() if rule_id in self._on}
         wanted = self._on.keys() - self._aside.keys()
         if self._jury is None or self._jury.version != version or self._jury.rules.keys() != wanted:
@@ -90,8 +94,6 @@ class Detector:
         """The rule set is another one: rules set aside in another version are well, the others are tried, the gone have no gaps."""
         if first:
             self._ledger.reopen({segment.path for segment in self._manifest.snapshot().segments}, now)
-        if first and self._verdict is not None:
-            self._suspect(self._verdict, now)
         aside = self._isolation.all()
         renewed = outdated(aside, {rule_id: rule.version for rule_id, rule in self._on.items()})
         missing = [rule_id for rule_id in {*self._ledger.waiting(), *aside} - self._on.keys() if rule_id != EVERY_RULE]
@@ -103,6 +105,10 @@ class Detector:
                 if not first:
                     self._isolation.hurry(connection, now)
                     self._ledger.hurry(connection)
+
+    def hear(self, verdict: Evaluation) -> None:
+        """A detector was killed over this: this one finds the guilty rule at its next step."""
+        self._verdict = verdict
 
     def _suspect(self, verdict: Evaluation, now: int) -> None:
         """Draw the consequence of having been killed over an evaluation: set its rules aside, or narrow them down."""
@@ -150,17 +156,22 @@ class Detector:
         `fill` False leaves gaps alone this time.
         """
         jury = self.refresh(now())
-        if self._fills and self._hunt is None and self._filler.trial(self._on, self._aside.values(), jury.version, now, urgent=True):
+        fills = self._claims is None or self._claims.fills()
+        if fills and self._filler.trial(self._on, self._aside.values(), jury.version, now, urgent=True):
             return 1
-        if fill and self._fills and self._busy >= _FILL_SHARE:
+        if fill and fills and self._busy >= _FILL_SHARE:
             self._busy = 0
             if covered := self._catch_up(jury, now):
                 return covered
-        found = self._next()
-        if found is not None:
-            self._busy += 1
-            return self._cut(jury, *found, now)
-        return self._catch_up(jury, now) if fill and self._fills else 0
+        try:
+            found = self._next()
+            if found is not None:
+                self._busy += 1
+                return self._cut(jury, *found, now)
+        finally:
+            if self._claims is not None:
+                self._claims.release()
+        return self._catch_up(jury, now) if fill and fills else 0
 
     def _catch_up(self, jury: Jury, now: Callable[[], int]) -> int:
         if self._filler.trial(self._on, self._aside.values(), jury.version, now):
@@ -168,15 +179,29 @@ class Detector:
         return self._filler.step(jury, self._aside, now)
 
     def _next(self) -> tuple[Lane, int, int, int] | None:
-        """(lane, where its cursor stands, first and last of the next cut), live before bulk but for bulk's share."""
-        at = self._ledger.positions()
+        """(lane, where judging begins, first and last of the next cut), live before bulk but for bulk's share."""
+        judged = self._ledger.judged()
         for lane in (Lane.BULK, Lane.LIVE) if self._turn >= self._live_share else (Lane.LIVE, Lane.BULK):
-            found = self._manifest.next_cut(lane, at.get(lane, 0))
+            found = self._free(lane, judged[lane])
             if found is not None:
                 self._turn = self._turn + 1 if lane is Lane.LIVE else 0
-                return lane, at.get(lane, 0), *found
+                return lane, *found
             if lane is Lane.BULK:
                 self._turn = 0
+        return None
+
+    def _free(self, lane: Lane, judged: Sequence[Range]) -> tuple[int, int, int] | None:
+        """The first cut of a lane that is not judged and, of several detectors, no other looks at; claimed. None if there is none."""
+        begin = behind(judged, 0)
+        while (found := self._manifest.next_cut(lane, begin)) is not None:
+            if self._claims is None:
+                return begin, *found
+            if self._claims.take(lane, begin, found[1]):
+                judged = self._ledger.judged()[lane]
+                if behind(judged, begin) == begin:
+                    return begin, *found
+                self._claims.release()  # it was judged between our two looks
+            begin = behind(judged, found[1])
         return None
 
     def _cut(self, jury: Jury, lane: Lane, begin: int, first: int, last: int, now: Callable[[], int]) -> int:
@@ -197,7 +222,7 @@ class Detector:
             self._ledger.note_gaps(connection, gaps)
             for rule_id, error in seen.failed.items():
                 self._isolation.put(connection, rule_id, self._on[rule_id].version, THROWS, error, now())
-            self._ledger.advance(connection, jury.version, lane, begin, last, now())
+            self._ledger.advance(connection, jury.version, lane, begin, last, now(), shared=self._claims is not None)
         for rule_id, error in seen.failed.items():
             _log.error("a rule failed and is left out", extra={"rule": rule_id, "fault": error})
         self.events += last - first

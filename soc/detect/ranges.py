@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["Range", "minus", "union"]
+__all__ = ["Range", "behind", "minus", "union"]
 
 Range = tuple[int, int]
 """Positions [first, last)."""
@@ -31,3 +31,8 @@ def minus(ranges: Iterable[Range], holes: Iterable[Range]) -> list[Range]:
             cut += [(a, b) for a, b in ((first, min(last, low)), (max(first, high), last)) if a < b]
         left = cut
     return left
+
+
+def behind(ranges: Iterable[Range], at: int) -> int:
+    """The first position from `at` on that is in none of `ranges`."""
+    return next((last for first, last in union(ranges) if first <= at < last), at)

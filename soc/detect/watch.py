@@ -116,12 +116,17 @@ class Guard:
         os.replace(temporary, path)
 
 
-def take_verdict(run: Path, name: str) -> Evaluation | None:
-    """What the detector before this one was killed over, once; None if it was not."""
-    path = _verdict(run, name)
+def take_verdict(run: Path, *names: str) -> Evaluation | None:
+    """What a detector of these names was killed over, once, whoever asks first; None if none was."""
+    return next(filter(None, (_taken(_verdict(run, name)) for name in names)), None)
+
+
+def _taken(path: Path) -> Evaluation | None:
+    mine = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        found = json.loads(path.read_text())
-        path.unlink()
+        os.rename(path, mine)  # of several detectors one gets it
+        found = json.loads(mine.read_text())
+        mine.unlink()
         return Evaluation(**found | {"rules": None if found["rules"] is None else tuple(found["rules"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -72,6 +72,40 @@ def test_the_cursor_moves_only_from_where_it_stands(state_db: Database) -> None:
     assert ledger.gaps() == [] and ledger.positions() == {Lane.LIVE: 10}
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_F75_pieces_that_several_detectors_finish_in_any_order_are_each_judged_once(state_db: Database, seed: int) -> None:
+    chance, ledger = random.Random(seed), Ledger(state_db)
+    pieces = [(n, n + 5) for n in range(0, END, 5)]
+    chance.shuffle(pieces)
+    done: set[int] = set()
+    for now, (first, last) in enumerate(pieces, 1):
+        with state_db.write() as connection:
+            ledger.advance(connection, "v1", Lane.LIVE, first, last, now, shared=True)
+        done |= {*range(first, last)}
+        [at] = [ledger.positions().get(Lane.LIVE, 0)]
+        assert at == next(n for n in range(END + 1) if n not in done), "the cursor stands at the first that is not judged"
+        assert sorted(n for low, high in ledger.judged()[Lane.LIVE] for n in range(low, high)) == sorted(done)
+        again = chance.choice(pieces[:now])
+        with pytest.raises(Superseded), state_db.write() as connection:
+            ledger.advance(connection, "v1", Lane.LIVE, *again, now, shared=True)
+    assert ledger.judged() == {Lane.LIVE: [(0, END)], Lane.BULK: []}
+    [span] = ledger.spans()
+    assert (span.first, span.last) == (0, END)
+
+
+def test_F75_one_detector_alone_never_judges_ahead_but_goes_on_behind_what_others_did(state_db: Database) -> None:
+    ledger = Ledger(state_db)
+    with pytest.raises(Superseded), state_db.write() as connection:
+        ledger.advance(connection, "v1", Lane.LIVE, 5, 10, 1)
+    with state_db.write() as connection:
+        ledger.advance(connection, "v1", Lane.LIVE, 5, 10, 1, shared=True)
+    with pytest.raises(Superseded), state_db.write() as connection:
+        ledger.advance(connection, "v1", Lane.LIVE, 0, 7, 2)
+    with state_db.write() as connection:
+        ledger.advance(connection, "v1", Lane.LIVE, 0, 5, 2)
+    assert ledger.positions() == {Lane.LIVE: 10}
+
+
 def test_a_gap_that_fails_waits_longer_and_what_is_beside_it_does_not(state_db: Database) -> None:
     ledger = Ledger(state_db)
     with state_db.write() as connection:

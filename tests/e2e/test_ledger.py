@@ -119,6 +119,33 @@ def test_F71_of_500_rules_due_at_once_499_lose_nothing_to_the_one_that_fails(
     assert centre.stop() == 0
 
 
+def test_F71_of_two_detectors_the_one_that_is_free_finds_the_rule_that_hangs(
+        faulty: tuple[Centre, Path], wait_for: Callable[..., Any], tmp_path: Path) -> None:
+    centre, faults = faulty
+    centre.environment["SOC_DETECTOR__PROCESSES"] = "2"
+    ids = [rule(tmp_path / "rules", f"rule{n}", "Failed") for n in range(60)]
+    bad, good = ids[30], {*ids} - {ids[30]}
+    centre.soc("rules", "import", str(tmp_path / "rules"))
+    token = centre.source("agent", "--format", "syslog", "--timezone", "UTC")
+    centre.up()
+    assert centre.send(token, lines(["Failed password"]))[0] == 200
+    wait_for(lambda: counts(centre) == dict.fromkeys(ids, 1), 30)
+    (faults / "hang").write_text(bad)
+    began = time.monotonic()
+    assert centre.send(token, lines(["Failed MARK"]))[0] == 200
+    time.sleep(2)
+    assert centre.send(token, lines(["Failed password"] * 5))[0] == 200  # while one hangs, the other judges what comes
+    wait_for(lambda: min(counts(centre).values()) >= 6, 20)
+    meanwhile = time.monotonic() - began - 2
+    wait_for(lambda: counts(centre) == dict.fromkeys(good, 7) | {bad: 6}, 20)
+    late = time.monotonic() - began
+    wait_for(lambda: list(centre.status()["ledger"]["isolated"]) == [bad], 20)
+    print(json.dumps({"next events after s": round(meanwhile, 1), "others whole after s": round(late, 1), "restarts": centre.restarts()}))
+    assert late <= 20 and sum(centre.restarts().values()) == 1
+    assert "Running job" not in centre.log.read_text(), "the scheduler says nothing each half second"
+    assert centre.stop() == 0
+
+
 def test_F74_a_rule_switched_on_edited_and_removed_by_command_is_live_within_5_seconds(
         centre: Any, wait_for: Callable[..., Any], tmp_path: Path) -> None:
     token = centre.source("agent", "--format", "syslog", "--timezone", "UTC")

@@ -1,6 +1,6 @@
 """A replayed day judged under random kill -9 of the detector, while a rule fails and its gap is filled: the same alerts, to the event.
 
-25 kills here; SOC_TEST_DETECTOR_KILLS says how many.
+25 kills here, of two detectors that share the cuts a third of that; SOC_TEST_DETECTOR_KILLS says how many.
 """
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from tests.e2e.test_ledger import FAULTS, rule
 
 KILLS = int(os.environ.get("SOC_TEST_DETECTOR_KILLS", "25"))
 CUT = 4
-RECORDS = KILLS * 80 * CUT
 
 
 class Replay:
     """Events of a file as frames of `CUT` records."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, records: int) -> None:
+        self.records = records
         with zstandard.open(path, "rb") as packed:
-            self.lines = io.BufferedReader(packed).readlines()[:RECORDS]  # type: ignore[arg-type]
+            self.lines = io.BufferedReader(packed).readlines()[:records]  # type: ignore[arg-type]
 
     def read(self, lane: Lane, cursor: int, max_records: int, max_bytes: int) -> Sequence[ReadFrame]:
-        if lane is not Lane.LIVE or cursor >= RECORDS:
+        if lane is not Lane.LIVE or cursor >= self.records:
             return []
         now = int(time.time() * 1e6)
         some = [self.lines[(cursor + n) % len(self.lines)].rstrip() for n in range(CUT)]
@@ -72,61 +72,98 @@ def ledger(data: Path) -> tuple[int, int, int]:
     return int(judged), int(gaps), int(aside)
 
 
-def detector(centre: Centre, data: Path, log: Path) -> subprocess.Popen[bytes]:
+def detector(centre: Centre, data: Path, log: Path, name: str = "detector", of: int = 1) -> subprocess.Popen[bytes]:
     with open(log, "ab") as out:
-        return subprocess.Popen([sys.executable, "-m", "soc.app", "detector", "--data", str(data)], env=centre.environment,
+        return subprocess.Popen([sys.executable, "-m", "soc.app", name, "--data", str(data)], env=centre.environment | {"SOC_DETECTOR__PROCESSES": str(of)},
                                 stdout=out, stderr=out, stdin=subprocess.DEVNULL)
 
 
-@pytest.mark.timeout(1200)
-def test_random_kills_of_the_detector_leave_the_same_alerts(test_data: Path, wait_for: Callable[..., Any], tmp_path: Path) -> None:
+class Pair:
+    """As many detectors as are asked for, of which some are killed and all are started again."""
+
+    def __init__(self, centre: Centre, log: Path, of: int) -> None:
+        self.centre, self.log, self.of = centre, log, of
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        for name in ("detector", "detector-2")[: self.of]:
+            if name not in self.running:
+                self.running[name] = detector(self.centre, self.centre.data, self.log, name, self.of)
+
+    def kill(self, chance: random.Random) -> None:
+        """kill -9 of one, or of all."""
+        for name in chance.choice([[name] for name in self.running] + [[*self.running]]):
+            gone = self.running.pop(name)
+            assert gone.poll() is None, self.log.read_text()
+            gone.send_signal(signal.SIGKILL)
+            gone.wait()
+
+    def stop(self) -> None:
+        for one in self.running.values():
+            one.terminate()
+        assert [one.wait(20) for one in self.running.values()] == [0] * self.of
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("detectors", [1, 2])
+def test_random_kills_of_the_detector_leave_the_same_alerts(test_data: Path, wait_for: Callable[..., Any], tmp_path: Path, detectors: int) -> None:
     faults = tmp_path / "faults"
     faults.mkdir()
     centre = Centre(tmp_path, {
         "PYTHONPATH": os.pathsep.join([str(FAULTS), os.environ.get("PYTHONPATH", "")]), "SOC_TEST_FAULTS": str(faults), "SOC_TEST_MARK": ""})
     centre.soc("rules", "import", str(test_data / "sigma-rules.zip"))
+    kills = KILLS // (3 if detectors > 1 else 1)
+    records = kills * 40 * CUT
+    pair = Pair(centre, tmp_path / "killed.log", detectors)
     try:
-        _normalise(centre.data, test_data / "windows-events.jsonl.zst")
+        _normalise(centre.data, Replay(test_data / "windows-events.jsonl.zst", records))
         whole = tmp_path / "whole"
         shutil.copytree(centre.data, whole)
-        expected = _undisturbed(centre, whole, wait_for, tmp_path)
+        expected = _undisturbed(centre, whole, records, wait_for, tmp_path)
         guilty = Counter(rule_id for rule_id, _ in expected.matches).most_common(1)[0][0]
         (faults / "throw").write_text(guilty)
         chance = random.Random(int(os.environ.get("SOC_TEST_SEED", "1")))
         working = 0
-        for kill in range(KILLS):
-            if kill == KILLS // 2:
+        for kill in range(kills):
+            if kill == kills // 2:
                 (faults / "throw").unlink()
-            running = detector(centre, centre.data, tmp_path / "killed.log")
+            pair.start()
             before = ledger(centre.data)
-            time.sleep(chance.uniform(0.4, 1.4))
-            running.send_signal(signal.SIGKILL)
-            running.wait()
+            if chance.random() < 0.25:  # while it starts, perhaps
+                time.sleep(chance.uniform(0.1, 1.5))
+            else:
+                until = time.monotonic() + 10
+                while ledger(centre.data) == before and time.monotonic() < until:
+                    time.sleep(0.02)
+                time.sleep(chance.uniform(0.0, 0.6))
+            pair.kill(chance)
             working += ledger(centre.data) != before
         judged, gaps, _ = ledger(centre.data)
-        running = detector(centre, centre.data, tmp_path / "killed.log")
-        wait_for(lambda: ledger(centre.data)[0] == RECORDS, 200, 0.5)
+        pair.start()
+        wait_for(lambda: ledger(centre.data)[0] == records, 300, 0.5)
         rule(tmp_path / "more", "more", "never said")
         centre.soc("rules", "import", str(tmp_path / "more"))  # what stands aside is tried at once
-        wait_for(lambda: ledger(centre.data) == (RECORDS, 0, 0), 200, 0.5)
-        running.terminate()
-        assert running.wait(20) == 0
+        wait_for(lambda: ledger(centre.data) == (records, 0, 0), 200, 0.5)
+        pair.stop()
         found = Outcome(centre.data)
-        print(json.dumps({"records": RECORDS, "kills": KILLS, "of them at work": working, "judged by the last kill": judged, "gaps then": gaps,
-                          "alerts": len(found.alerts), "matches": len(found.matches), "of the rule that failed":
+        print(json.dumps({"records": records, "detectors": detectors, "kills": kills, "of them at work": working, "judged by the last kill": judged,
+                          "gaps then": gaps, "alerts": len(found.alerts), "matches": len(found.matches), "of the rule that failed":
                           sum(1 for rule_id, _ in found.matches if rule_id == guilty)}))
         assert expected.alerts and found.matches == expected.matches
         assert found.alerts == expected.alerts
-        assert working >= KILLS // 3, "most kills must meet work"
+        assert working >= kills // 2, "most kills must meet work"
     finally:
+        for one in pair.running.values():
+            one.kill()
+            one.wait()
         centre.kill()
 
 
-def _undisturbed(centre: Centre, data: Path, wait_for: Callable[..., Any], tmp_path: Path) -> Outcome:
+def _undisturbed(centre: Centre, data: Path, records: int, wait_for: Callable[..., Any], tmp_path: Path) -> Outcome:
     running = detector(centre, data, tmp_path / "whole.log")
     try:
         began = time.monotonic()
-        wait_for(lambda: running.poll() is not None or ledger(data)[0] == RECORDS, 60 + RECORDS / 200, 0.2)
+        wait_for(lambda: running.poll() is not None or ledger(data)[0] == records, 60 + records / 50, 0.2)
         assert running.poll() is None, (tmp_path / "whole.log").read_text()
         print(json.dumps({"undisturbed s": round(time.monotonic() - began, 1)}))
     finally:
@@ -135,11 +172,11 @@ def _undisturbed(centre: Centre, data: Path, wait_for: Callable[..., Any], tmp_p
     return Outcome(data)
 
 
-def _normalise(data: Path, events: Path) -> None:
+def _normalise(data: Path, source: Replay) -> None:
     """A day's events as many small cuts: what the detector finds when it was slow, or down."""
     (data / "run").mkdir(exist_ok=True)
     manifest = Manifest.open(data)
-    normaliser = Normaliser(data=data, disk=RealDisk(), manifest=manifest, source=Replay(events), parser=Parsers(),
+    normaliser = Normaliser(data=data, disk=RealDisk(), manifest=manifest, source=source, parser=Parsers(),
                             centre=DataFolder.open(data).centre, limits=NormaliserLimits(live_records=CUT))
     while normaliser.step(lambda: int(time.time() * 1e6)):
         pass

@@ -12,7 +12,7 @@ from typing import Any
 
 MARK = os.environ.get("SOC_TEST_MARK", "MARK")
 
-if os.environ.get("SOC_TEST_FAULTS") and "detector" in sys.orig_argv and "soc.app" in sys.orig_argv:
+if os.environ.get("SOC_TEST_FAULTS") and any(one.startswith("detector") for one in sys.orig_argv) and "soc.app" in sys.orig_argv:
     import soc.detect.engine as engine
 
     folder = Path(os.environ["SOC_TEST_FAULTS"])
