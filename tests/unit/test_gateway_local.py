@@ -130,7 +130,7 @@ def test_addresses_beyond_this_machine_need_tls() -> None:
     with pytest.raises(ConfigError, match="needs TLS"):
         asyncio.run(serve(Listen("0.0.0.0", 0)))
     with pytest.raises(ConfigError, match="needs TLS"):
-        asyncio.run(serve(Listen(port=0), syslog=Listen("::", 0)))
+        asyncio.run(serve(Listen(port=0), syslog_tls=Listen("::", 0)))
     with pytest.raises(ConfigError, match="needs its key"):
         asyncio.run(serve(Listen("0.0.0.0", 0, certificate=Path("x.crt"))))
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="cannot listen"):

@@ -14,11 +14,15 @@ from soc.logs import start_logging
 def _restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    names = ("soc", "alerts", "collectors", "__main__", "apscheduler", "uvicorn.error")
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:  # a gateway started by an earlier test has quietened uvicorn
+        logging.getLogger(name).setLevel(logging.NOTSET)
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    for name in ("soc", "alerts", "collectors", "__main__"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
+    for name, before in levels.items():
+        logging.getLogger(name).setLevel(before)
 
 
 @pytest.mark.parametrize(("level", "heard"), [
