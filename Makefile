@@ -1,5 +1,5 @@
 # make run: environment, then the centre.  make test: the same environment, then every test.
-# Needs Python 3.11 or newer with venv; nothing else. PYTHON=… chooses one.
+# Needs Python 3.11 or newer with venv; nothing else. PYTHON=… chooses one. Without make: ./run.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -44,21 +44,11 @@ lock:
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
-$(VENV)/run.stamp: requirements.lock pyproject.toml | $(BIN)/python
-	@echo "Installing the centre into $(VENV) (the first time takes a minute) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+$(VENV)/run.stamp: requirements.lock pyproject.toml scripts/environment.sh
+	@sh scripts/environment.sh $(VENV)
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
 	@echo "Adding what the tests need …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
-
-$(BIN)/python:
-	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3.14 python3; do \
-	    "$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
-	    rm -rf $(VENV) && "$$python" -m venv $(VENV) && exit 0; \
-	done; \
-	echo "error: no Python 3.11 or newer with venv was found: install one (Debian, Ubuntu: apt install python3 python3-venv)" >&2; \
-	exit 1

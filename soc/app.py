@@ -266,7 +266,7 @@ def run_gateway(role: Role, *, listen: bool) -> None:
     uvloop.run(run())
 
 
-def run_console(role: Role) -> None:
+def run_console(role: Role, config_file: Path | None) -> None:
     """The API and the pages."""
     from contextlib import closing
 
@@ -281,6 +281,7 @@ def run_console(role: Role) -> None:
     from soc.console.app import create_console
     from soc.console.connections import bounded_http
     from soc.console.parts import Parts
+    from soc.console.rulepacks import RulePacks
     from soc.detect.ledger import Ledger
     from soc.detect.lists import kept_folders
     from soc.detect.rulestore import RuleStore
@@ -307,6 +308,7 @@ def run_console(role: Role) -> None:
     app = create_console(Parts(
         events=events,
         alerts=AlertStore(state), rules=RuleStore(state, kept_folders(config, role.data)[0]), sources=SourceStore(state),
+        packs=RulePacks(role.data, config_file, state, address=config.rules.release_url, sha256=config.rules.release_sha256),
         imports=ImportStore(state), letters=letters,
         agencies=AgencyStore(access), doors=Authentication(
             access, session=int(config.console.session * 1e6), idle=int(config.console.idle * 1e6), centre=config.centre.name),
@@ -353,7 +355,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "gateway": lambda: run_gateway(role, listen=not given.local),
         "normaliser": lambda: run_normaliser(role),
         "detector": lambda: run_detector(role),
-        "console": lambda: run_console(role),
+        "console": lambda: run_console(role, given.config),
     }
     run[given.role.partition("-")[0]]()
 

@@ -37,6 +37,7 @@ _RUN, _LOGS, _WATCH, _ADMIN, _KEEP = "Run", "Logs in", "Watch", "Administer", "K
 COMMANDS: dict[str, Mounted] = {
     "serve": Mounted("serve", "serve", "Run the centre: gateway, normaliser, detector and console.", _RUN),
     "doctor": Mounted("doctor", "doctor", "Check this machine and data folder, and say what to do.", _RUN),
+    "service": Mounted("service", "app", "The centre as a systemd service.", _RUN),
     "tls": Mounted("tls", "app", "Certificates for listening beyond this machine.", _RUN),
     "import": Mounted("import_", "app", "Bring log files in; list and undo imports.", _LOGS),
     "source": Mounted("source", "app", "Log sources that may send, and their tokens.", _LOGS),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -163,6 +164,10 @@ class RulesConfig:
         Kind.TEXT, "", "Folder of the lists that placeholders of rules are filled from; empty is lists/ in the data folder.")
     mappings: str = setting(
         Kind.TEXT, "", "Folder of your own field mappings, which come before ours; empty is mappings/ in the data folder.")
+    release_url: str = setting(
+        Kind.TEXT, "https://github.com/SigmaHQ/sigma/releases/latest/download/sigma_all_rules.zip",
+        "Where set-up and `soc rules fetch` get the public rules: a zip, by https.")
+    release_sha256: str = setting(Kind.TEXT, "", "Its SHA-256, 64 hex digits: then nothing else is taken; empty takes what is there.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +379,8 @@ class _Reading:
             yield f"{at('compaction.minute', 'compaction.hour')}compaction.minute must be below compaction.hour"
         if config.gateway.max_body > config.gateway.max_buffered:
             yield f"{at('gateway.max_body', 'gateway.max_buffered')}gateway.max_body cannot exceed gateway.max_buffered"
+        if not re.fullmatch(r"([0-9a-fA-F]{64})?", config.rules.release_sha256):
+            yield f"{at('rules.release_sha256')}rules.release_sha256 is no SHA-256: 64 hex digits, or nothing"
         listeners = [("console.port", config.console.port), ("gateway.port", config.gateway.port)]
         if config.syslog.enabled:
             listeners += [("syslog.port", config.syslog.port), ("syslog.tls_port", config.syslog.tls_port)]

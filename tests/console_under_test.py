@@ -24,6 +24,7 @@ from soc.access.sources import SourceStore
 from soc.access.tokens import TokenStore
 from soc.console.app import create_console
 from soc.console.parts import Parts
+from soc.console.rulepacks import RulePacks
 from soc.database import ACCESS, STATE, Database, sqlite_url
 from soc.detect.match import Atom, Match
 from soc.detect.rulestore import RuleStore
@@ -113,7 +114,7 @@ def build(folder: Path, *, users: bool = True, secure: bool = False, health: dic
 
     events = MemoryStore()
     parts = Parts(
-        events=events, alerts=AlertStore(state), rules=RuleStore(state), sources=SourceStore(state), imports=ImportStore(state),
+        events=events, alerts=AlertStore(state), rules=RuleStore(state), packs=RulePacks(folder, None, state, address="http://127.0.0.1:9/rules.zip"), sources=SourceStore(state), imports=ImportStore(state),
         letters=DeadLetters(manifest), agencies=agencies, doors=doors, setup=Setup(access, centre=centre), audit=Audit(access),
         health=lambda: health if health is not None else _health(), replay=replay, now=lambda: NOW, secure=secure)
     ids = {agency: _fill(parts, state, manifest, events, agency, number) for number, agency in enumerate(("north", "south"))}

@@ -25,6 +25,7 @@ import typer
 from soc.addresses import as_running
 from soc.commands.centre import Options
 from soc.commands.output import many, say, show
+from soc.commands.ports import bind, ports_of
 from soc.config import Config
 from soc.errors import ConfigError, SocError
 from soc.folder import DataFolder
@@ -227,18 +228,10 @@ def _synchronised() -> bool | None:
 
 def _ports(data: Path, config: Config) -> Iterator[Finding]:
     running = (data / "lock").exists() and DataFolder(data, "").holder() is not None
-    tcp, udp = socket.SOCK_STREAM, socket.SOCK_DGRAM
-    wanted = [("gateway", "gateway.port", config.gateway.host, config.gateway.port, tcp),
-              ("console", "console.port", config.console.host, config.console.port, tcp)]
-    if config.syslog.enabled and config.syslog.plain:
-        wanted.append(("syslog", "syslog.port", config.syslog.host, config.syslog.port, tcp))
-        wanted.append(("syslog UDP", "syslog.port", config.syslog.host, config.syslog.port, udp))
-    if config.syslog.enabled and _has_certificates(data, config):
-        wanted.append(("syslog TLS", "syslog.tls_port", config.syslog.host, config.syslog.tls_port, tcp))
-    for name, setting, host, port, kind in wanted:
-        check, place = f"{name} port", f"{host}:{port}"
+    for port in ports_of(config, ("gateway", "console"), tls=_has_certificates(data, config)):
+        check, place, setting, kind = f"{port.name} port", f"{port.host}:{port.number}", port.setting, port.kind
         try:
-            _bind(host, port, kind)
+            bind(port.host, port.number, port.kind)
             if running:
                 yield Finding(check, State.WARN, f"a server runs on this folder, yet nobody listens on {place}",
                               "wait a few seconds if it has just started; else look at what it says")
@@ -251,17 +244,9 @@ def _ports(data: Path, config: Config) -> Iterator[Finding]:
                 yield Finding(check, State.OK, f"{place} is in use, as it should be while the server runs")
             elif error.errno == errno.EADDRINUSE:
                 yield Finding(check, State.FAIL, f"{place} is taken by another program",
-                              f"stop that (ss -{'lu' if kind == udp else 'lt'}np shows it), or set {setting}")
+                              f"stop that (ss -{'lu' if kind == socket.SOCK_DGRAM else 'lt'}np shows it), or set {setting}")
             else:
                 yield Finding(check, State.FAIL, f"{place}: {error.strerror}", f"set {setting.split('.')[0]}.host to an address of this machine")
-
-
-def _bind(host: str, port: int, kind: int) -> None:
-    family, _, protocol, _, address = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        if kind == socket.SOCK_STREAM:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(address)
 
 
 def _has_certificates(data: Path, config: Config) -> bool:

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,8 @@ import typer
 from soc.commands.centre import Centre, open_centre
 from soc.commands.output import fail, many, say, show
 from soc.commands.rules_code import check, convert, match, run_samples
+from soc.commands.rules_fetch import end_with_stdin, fetch
+from soc.detect.packwork import PackWork
 from soc.errors import InputRefused, RuleError
 from soc.event import from_micros
 
@@ -40,6 +43,7 @@ def import_(
     builtin: Annotated[bool, typer.Option("--builtin", help="Our own rules, that come with the centre, as the pack \"soc\".")] = False,
     off: Annotated[bool, typer.Option("--off", help="Leave new rules switched off.")] = False,
     name: Annotated[str, typer.Option("--name", help="The pack's name; its file name if not given.")] = "",
+    noted: Annotated[bool, typer.Option("--noted", hidden=True)] = False,
     as_json: _Json = False,
 ) -> None:
     """Take a rule pack in and switch its rules on. The same pack again replaces it; what you switched off stays off.
@@ -51,14 +55,27 @@ def import_(
     if builtin == (path is not None):
         fail("one pack is imported at a time", "name a PACK, or give --builtin", 2)
     path, name = (path, name) if path is not None else (content("rules"), name or "soc")
-    store, centre = _store(ctx)
+    if noted:
+        end_with_stdin()
+    store, centre = rule_store(ctx)
+    with PackWork(centre.data / "run", name or path.stem) if noted else nullcontext() as work:
+        take_in(store, centre, path, name, off=off, as_json=as_json, work=work)
+
+
+def take_in(store: RuleStore, centre: Centre, path: Path, name: str, *, off: bool, as_json: bool, work: PackWork | None,
+            source: dict[str, Any] | None = None) -> None:
+    """Import the pack, audit it (with where it came from), and say what became of it. Leaves with a word if it is refused."""
     try:
         with _Progress(as_json) as progress:
-            report = store.import_pack(path, now=_now(), off=off, name=name, progress=progress)
+            report = store.import_pack(path, now=_now(), off=off, name=name, progress=work.progress if work else progress)
     except InputRefused as refused:
+        if work is not None:
+            raise
         fail(refused.message, refused.remedy or "nothing of it was imported")
     numbers = {"rules": report.rules, "enabled": report.enabled, "refused": len(report.refused)}
-    _audit(centre, "rules.import", report.pack, numbers)
+    _audit(centre, "rules.import", report.pack, numbers | (source or {}))
+    if work is not None:
+        work.tell(report={"pack": report.pack, **numbers, "cannot_fire": report.cannot_fire})
     of_others = [rule for rule in store.list(pack=report.pack, limit=report.rules) if rule.kind != "rule" and rule.why_not]
     _print_report(report, {f"{rule.pack}/{rule.path}": rule.why_not for rule in of_others}, as_json)
 
@@ -80,7 +97,7 @@ def list_(
     """List rules, worst level first. Works with the server running or stopped."""
     from soc.detect.coverage import trouble
 
-    store, _ = _store(ctx)
+    store, _ = rule_store(ctx)
     most = limit or (_SCREEN if sys.stdout.isatty() and not as_json else _EVERYTHING)
     if refused:
         rows = [{"pack": one.pack, "path": one.path, "line": one.line, "reason": one.reason, "at": _iso(one.at)}
@@ -108,7 +125,7 @@ def show_(
     """Show all of one rule: its source, and what it has seen, has still to see, saw late and never will."""
     from soc.detect.coverage import coverage, coverage_lines, coverage_out
 
-    store, _ = _store(ctx)
+    store, _ = rule_store(ctx)
     found, source = store.show(rule)
     covered = coverage_out(coverage(store.database, found.rule_id, found.version), _now())
     row = _row(found)
@@ -125,7 +142,7 @@ def show_(
 def enable(ctx: typer.Context, rules: _Ids = None, everything: _All = False, level: _Level = "", product: _Product = "",
            pack: _Pack = "") -> None:
     """Switch rules on. A running detector takes it up within seconds."""
-    store, centre = _store(ctx)
+    store, centre = rule_store(ctx)
     ids = _chosen(store, rules, everything, enabled=False, level=level, product=product, pack=pack)
     changed = store.enable(ids, _now())
     _audit(centre, "rules.enable", ids[0] if len(ids) == 1 else f"{len(ids)} rules", {"changed": changed})
@@ -136,13 +153,14 @@ def enable(ctx: typer.Context, rules: _Ids = None, everything: _All = False, lev
 def disable(ctx: typer.Context, rules: _Ids = None, everything: _All = False, level: _Level = "", product: _Product = "",
             pack: _Pack = "") -> None:
     """Switch rules off. A running detector takes it up within seconds."""
-    store, centre = _store(ctx)
+    store, centre = rule_store(ctx)
     ids = _chosen(store, rules, everything, enabled=True, level=level, product=product, pack=pack)
     changed = store.disable(ids, _now())
     _audit(centre, "rules.disable", ids[0] if len(ids) == 1 else f"{len(ids)} rules", {"changed": changed})
     say(f"{changed} switched off.")
 
 
+app.command("fetch")(fetch)
 app.command("check")(check)
 app.command("match")(match)
 app.command("test")(run_samples)
@@ -152,7 +170,7 @@ app.command("convert")(convert)
 # ---- helpers of this file
 
 
-def _store(ctx: typer.Context) -> tuple[RuleStore, Centre]:
+def rule_store(ctx: typer.Context) -> tuple[RuleStore, Centre]:
     from soc.detect.lists import kept_folders
     from soc.detect.rulestore import RuleStore
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from soc.commands.centre import Options
+from soc.commands.greeting import afar, shown_host
 from soc.commands.output import say
 from soc.config import Config
 
@@ -25,6 +26,7 @@ def serve(
 ) -> None:
     """Run the centre: gateway, normaliser, detector and console, each a process that is restarted if it dies."""
     from soc.addresses import addresses_of
+    from soc.commands.ports import ports_of, refuse_taken
     from soc.errors import InputRefused, SocError
     from soc.opening import prepare
     from soc.processes import ROLES, arguments, guards, processes
@@ -37,6 +39,7 @@ def serve(
             raise InputRefused(f"there is no role {name!r}", remedy=f"roles are {', '.join(ROLES)}")
     folder = apart(prepare, options.data, config)
     with folder.lock():
+        refuse_taken(list(ports_of(config, role or ROLES, tls=apart(_has_certificates, options, config))))
         supervisor = Supervisor(options.data / "run", processes(role or ROLES, config), arguments(options.data, options.config, local=False),
                                 say=say, guards=guards(options.data, config), listens=addresses_of(config, role or ROLES))
         supervisor.start()
@@ -60,15 +63,16 @@ def _addresses(options: Options, config: Config, roles: Sequence[str]) -> Iterat
     from soc.supervisor import apart
 
     if "console" in roles:
-        yield f"Console   http{_s(options, config)}://{_host(config.console.host)}:{config.console.port}/"
+        yield f"Console   http{_s(options, config)}://{_host(options, config, config.console.host)}:{config.console.port}/"
         if link := apart(_setup_link, options, config):
             yield f"Set-up    {link}   (once, within 24 hours)"
     if "gateway" in roles:
-        yield f"Ingest    http{_s(options, config)}://{_host(config.gateway.host)}:{config.gateway.port}/ingest/v1/events"
+        yield f"Ingest    http{_s(options, config)}://{_host(options, config, config.gateway.host)}:{config.gateway.port}/ingest/v1/events"
         if config.syslog.enabled and config.syslog.plain:
-            yield f"Syslog    {_host(config.syslog.host)}:{config.syslog.port} (UDP and TCP)"
+            yield f"Syslog    {_host(options, config, config.syslog.host)}:{config.syslog.port} (UDP and TCP)"
         if config.syslog.enabled and apart(_has_certificates, options, config):
-            yield f"Syslog    {_host(config.syslog.host)}:{config.syslog.tls_port} (TLS)"
+            yield f"Syslog    {_host(options, config, config.syslog.host)}:{config.syslog.tls_port} (TLS)"
+    yield from afar(config, options, roles, certificates=apart(_has_certificates, options, config))
 
 
 def _answers(host: str, port: int) -> bool:
@@ -92,7 +96,7 @@ def _setup_link(options: Options, config: Config) -> str:
         access.close()
     if token is None:
         return ""
-    return f"http{_s(options, config)}://{_host(config.console.host)}:{config.console.port}/setup?token={token.reveal()}"
+    return f"http{_s(options, config)}://{_host(options, config, config.console.host)}:{config.console.port}/setup?token={token.reveal()}"
 
 
 def _s(options: Options, config: Config) -> str:
@@ -107,5 +111,8 @@ def _has_certificates(options: Options, config: Config) -> bool:
     return tls_for(config, options.data, "127.0.0.1", "syslog") is not None
 
 
-def _host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def _host(options: Options, config: Config, host: str) -> str:
+    from soc.tls import tls_for
+
+    files = tls_for(config, options.data, "127.0.0.1", "console")
+    return shown_host(host, files.certificate if files else None)

@@ -17,6 +17,7 @@ from soc.console.guard import Guard
 from soc.console.pages.render import Pages
 from soc.console.parts import Parts
 from soc.console.problems import answer_errors
+from soc.detect.release import MAX_BYTES
 
 __all__ = ["create_console", "declared", "routes_of"]
 
@@ -35,7 +36,7 @@ def create_console(parts: Parts) -> FastAPI:
     for route in routes_of(app):
         declared(route)
     answer_errors(app, app.state.pages.error)
-    app.add_middleware(Guard, show=app.state.pages.error, secure=parts.secure)
+    app.add_middleware(Guard, show=app.state.pages.error, secure=parts.secure, larger={"/api/v1/rulepacks": MAX_BYTES})
     return app
 
 

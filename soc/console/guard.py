@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from fastapi import HTTPException, Request, Response
@@ -19,7 +19,7 @@ _Send = Callable[[_Message], Awaitable[None]]
 _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 CSP = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "
     "connect-src 'self'"
 )
 
@@ -49,11 +49,11 @@ class _TooLarge(HTTPException):
 class Guard:
     """Wraps the application. Bodies over `max_body` bytes are answered with 413; what fails unforeseen with 500, and logged.
 
-    `show` renders that as a page, for what is no program.
+    `show` renders that as a page, for what is no program. `larger` names paths that take more, and write it to disk as it comes.
     """
 
-    def __init__(self, app: _App, *, show: Show, secure: bool, max_body: int = 1 << 20) -> None:
-        self._app, self._show, self._max_body = app, show, max_body
+    def __init__(self, app: _App, *, show: Show, secure: bool, max_body: int = 1 << 20, larger: Mapping[str, int] | None = None) -> None:
+        self._app, self._show, self._max_body, self._larger = app, show, max_body, larger or {}
         self._headers = dict(_HEADERS)
         if secure:
             self._headers["strict-transport-security"] = "max-age=31536000"
@@ -64,7 +64,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = False
-        taken = 0
+        taken, most = 0, self._larger.get(scope.get("path", ""), self._max_body)
 
         async def out(message: _Message) -> None:
             nonlocal started
@@ -79,12 +79,12 @@ class Guard:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self._max_body:
+            if taken > most:
                 raise _TooLarge
             return message
 
         try:
-            if _length(scope) > self._max_body:
+            if _length(scope) > most:
                 raise _TooLarge
             await self._app(scope, bounded, out)
         except Exception as fault:  # the edge of the process: the caller gets an answer, the log the reason

@@ -13,6 +13,7 @@ from soc.access.audit import Audit
 from soc.access.authentication import Authentication
 from soc.access.setup import Setup
 from soc.access.sources import SourceStore
+from soc.console.rulepacks import RulePacks
 from soc.detect.rulestore import RuleStore
 from soc.ingest.imports import ImportStore
 from soc.store.deadletters import DeadLetters
@@ -30,6 +31,7 @@ class Parts:
     events: EventStore
     alerts: AlertStore
     rules: RuleStore
+    packs: RulePacks
     sources: SourceStore
     imports: ImportStore
     letters: DeadLetters

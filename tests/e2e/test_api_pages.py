@@ -149,7 +149,8 @@ def test_set_up_makes_one_administrator_once(tmp_path, monkeypatch):
         refused = client.post("/setup", data=form | {"password": weak, "again": weak})
         assert refused.status_code == 422
         assert "Một câu bốn từ là tốt." in refused.text
-    assert client.post("/setup", data=form).headers["location"] == "/login"
+    assert client.post("/setup", data=form).headers["location"] == "/"
+    assert client.get("/").status_code == 200  # whoever set it up is logged in
     assert client.post("/setup", data=form).status_code == 403
     assert client.get("/setup", params={"token": token}).headers["location"] == "/login"  # the account is there: nothing to set up
     assert client.post("/api/v1/setup", json={"token": token, "name": "b", "password": PASSWORD}).status_code == 403

@@ -1,7 +1,8 @@
 """`/api/v1/session`: logging in and out; and the one-time set-up of a new centre."""
 from __future__ import annotations
 
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field
@@ -19,11 +20,12 @@ from soc.console.callers import (
     requires,
     session_token,
 )
-from soc.console.parts import Given
+from soc.console.parts import Given, Parts
 from soc.console.ranges import JSON, Strict
+from soc.errors import DuplicateError
 from soc.secret import Secret
 
-__all__ = ["router"]
+__all__ = ["begin_rules", "router"]
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
 
@@ -39,11 +41,12 @@ class Login(Strict):
 
 
 class FirstUser(Strict):
-    """The set-up link's token, and the first administrator."""
+    """The set-up link's token, the first administrator, and whether the public rules are fetched; our own always come."""
 
     token: Word
     name: Word
     password: Word
+    rules: Literal["fetch", "skip"] = "skip"
 
 
 @router.post("/session", dependencies=[Depends(public)])
@@ -83,4 +86,11 @@ def set_up(parts: Given, request: Request, asked: FirstUser) -> JSON:
     """Make the first administrator of a new centre, once."""
     check_same_origin(request)
     user = parts.setup.redeem(Secret(asked.token), asked.name, Secret(asked.password), now=parts.now())
+    begin_rules(parts, public=asked.rules == "fetch")
     return JSON({"id": user.id, "name": user.name}, 201)
+
+
+def begin_rules(parts: Parts, *, public: bool) -> None:
+    """Bring in the rules that a new centre begins with, in the background; nothing if some are being brought in already."""
+    with suppress(DuplicateError):
+        parts.packs.first(public=public)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
@@ -12,6 +12,7 @@ from soc.access.authentication import LoginRefused
 from soc.access.passwords import MINIMUM
 from soc.access.principal import Principal
 from soc.access.roles import Permission
+from soc.console.api.session import begin_rules
 from soc.console.callers import (
     address_of,
     check_same_origin,
@@ -37,7 +38,7 @@ Self = Annotated[Principal, Depends(requires(Permission.ACCOUNT_OWN))]
 Word = Annotated[str, Field(max_length=1000)]
 Path2k = Annotated[str, Field(max_length=3000)]
 
-_TYPES = {".css": "text/css", ".svg": "image/svg+xml"}
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _ASSETS = {
     path.name: (path.read_bytes(), _TYPES[path.suffix])
     for path in Path(__file__).parent.with_name("assets").iterdir() if path.suffix in _TYPES
@@ -59,6 +60,7 @@ class FirstUser(Strict):
     name: Word = ""
     password: Word = ""
     again: Word = ""
+    rules: Literal["fetch", "zip", "skip"] = "skip"
 
 
 class Leave(Strict):
@@ -111,23 +113,28 @@ def setup_page(parts: Given, looks: Looks, request: Request, token: Annotated[st
         return see("/login")
     if not parts.setup.valid(Secret(token), now=parts.now()):
         raise PermissionDenied("the set-up link is not valid", remedy="restart the centre: it prints a new one while there is no user")
-    return looks.page(request, "setup.html", token=token, failed="", name="", minimum=MINIMUM)
+    return looks.page(request, "setup.html", token=token, failed="", name="", rules="fetch", minimum=MINIMUM)
 
 
 @router.post("/setup", dependencies=[Depends(public)])
 def set_up(parts: Given, looks: Looks, request: Request, form: Annotated[FirstUser, Form()]) -> Response:
-    """Make the first administrator, once."""
+    """Make the first administrator, once, begin with the rules, and go on logged in."""
     check_same_origin(request)
     try:
         if form.password == form.again:
             parts.setup.redeem(Secret(form.token), form.name, Secret(form.password), now=parts.now())
-            return see("/login")
+            begin_rules(parts, public=form.rules == "fetch")
+            token = parts.doors.login(form.name, Secret(form.password), source=address_of(request), now=parts.now(), old_session=None)
+            go = see("/" if form.rules == "skip" else "/rulepacks")
+            keep_session(request, go, token)
+            return go
         failed = "setup.differ"
     except InputRefused:
         failed = "setup.refused"
     back = f"/setup?{urlencode({'token': form.token})}"
     return looks.page(
-        request, "setup.html", status=422, token=form.token, failed=failed, name=form.name, back=back, minimum=MINIMUM)
+        request, "setup.html", status=422, token=form.token, failed=failed, name=form.name, rules=form.rules, back=back,
+        minimum=MINIMUM)
 
 
 @router.get("/language/{language}", dependencies=[Depends(public)])

@@ -1,0 +1,48 @@
+"""Rule packs as a page: what is there, how far a new one is, the public release, and a place to drop a zip on."""
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+
+from soc.access.principal import Principal
+from soc.access.roles import Permission
+from soc.console.callers import requires
+from soc.console.pages.parts import Looks
+from soc.console.pages.render import see
+from soc.console.parts import Given
+from soc.console.ranges import Strict, Text
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/rulepacks", include_in_schema=False)
+
+Reader = Annotated[Principal, Depends(requires(Permission.RULES_READ))]
+Writer = Annotated[Principal, Depends(requires(Permission.RULES_WRITE))]
+
+
+class Wish(Strict):
+    """The button that fetches."""
+
+    csrf: Text = ""
+
+
+@router.get("")
+def page(parts: Given, looks: Looks, request: Request, who: Reader) -> Response:
+    """The page."""
+    shown = parts.packs.state() | {"packs": parts.packs.rows()}
+    return looks.page(request, "rulepacks.html", who, may_write=who.may(Permission.RULES_WRITE), **shown)
+
+
+@router.get("/work")
+def work(parts: Given, looks: Looks, request: Request, who: Reader) -> Response:
+    """How far the work is: the part of the page that renews itself."""
+    return looks.page(request, "rulepack_work.html", who, work=parts.packs.state()["work"])
+
+
+@router.post("/fetch")
+def fetch(parts: Given, who: Writer, form: Annotated[Wish, Form()]) -> Response:
+    """Fetch the public release, and see how far it is."""
+    parts.packs.fetch()
+    parts.audit.record(who.actor, "rulepack.fetch", "sigma", now=parts.now())
+    return see("/rulepacks")
