@@ -31,12 +31,16 @@ def serve(
     from soc.opening import prepare
     from soc.processes import ROLES, arguments, guards, processes
     from soc.supervisor import Supervisor, apart
+    from soc.tls import tls_for
 
     options: Options = ctx.find_root().obj
     config = Config.load(options.config)
     for name in role or ():
         if name not in ROLES:
             raise InputRefused(f"there is no role {name!r}", remedy=f"roles are {', '.join(ROLES)}")
+    for name, host in (("console", config.console.host), ("gateway", config.gateway.host)):
+        if name in (role or ROLES):
+            apart(tls_for, config, options.data, host, name)  # before anything is touched: ConfigError where certificates are wanting
     folder = apart(prepare, options.data, config)
     with folder.lock():
         refuse_taken(list(ports_of(config, role or ROLES, tls=apart(_has_certificates, options, config))))

@@ -36,6 +36,15 @@ def test_a_taken_port_is_one_line_with_the_command_that_helps(centre: Any, wait_
     assert centre.stop() == 0
 
 
+def test_listening_to_others_without_certificates_is_refused_before_anything_is_touched(centre: Any) -> None:
+    centre.environment["SOC_CONSOLE__HOST"] = "0.0.0.0"
+    refused = centre.soc("serve", check=False)
+    assert refused.returncode == 1
+    assert "console.host: 0.0.0.0 reaches beyond this machine, which needs TLS: run soc tls init" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not centre.data.exists()
+
+
 def test_a_port_that_comes_free_is_waited_for() -> None:
     taken = socket.create_server(("127.0.0.1", 0))
     port = Port("console", "console.port", *taken.getsockname(), socket.SOCK_STREAM)

@@ -1,0 +1,130 @@
+"""The first hour as a newcomer has it, in one go: a clean clone, `make run`, no network, and a browser."""
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.conftest import Quiet, dropped, watched
+from tests.e2e.conftest import free_ports, wait_for
+from tests.release_server import release
+
+ROOT = Path(__file__).parents[2]
+PASSWORD = "ba con voi vàng"
+
+
+class Clone:
+    """A clean clone of what is here, and the centre that `make run` starts in it. Its environment is the one the tests run in."""
+
+    def __init__(self, folder: Path, within: tuple[str, ...]) -> None:
+        self.path, self.within, self.log = folder / "soc", within, folder / "run.log"
+        for name in shipped():
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, self.path / name)
+        (self.path / ".venv").symlink_to(sys.prefix)
+        console, gateway, self.syslog, tls = free_ports(4)
+        self.environment = {
+            **os.environ, "PYTHONPATH": str(self.path), "NO_COLOR": "1", "SOC_CONSOLE__PORT": str(console), "SOC_GATEWAY__PORT": str(gateway),
+            "SOC_SYSLOG__PORT": str(self.syslog), "SOC_SYSLOG__TLS_PORT": str(tls), "PIP_NO_INDEX": "1"}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def make_run(self) -> str:
+        """Type the one command; returns the set-up link that it prints."""
+        with open(self.log, "wb") as log:  # -o: the environment is there, and is not to be touched
+            self.process = subprocess.Popen([*self.within, "make", "-o", ".venv/run.stamp", "run"], cwd=self.path, env=self.environment,
+                                            stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        return str(wait_for(lambda: re.search(r"http://\S+/setup\?token=\S+", self.log.read_text()), 120)[0])
+
+    def type(self, *words: str) -> str:
+        """Type a command in a second terminal."""
+        done = subprocess.run([*self.within, *words], cwd=self.path, env=self.environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def stop(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+
+
+def shipped() -> list[Path]:
+    """The files of a clone, as they are here now; of an unpacked archive all but what was made in it."""
+    listed = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
+                            capture_output=True, check=False)
+    if listed.returncode == 0:
+        return [Path(name) for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+    made = {".venv", ".git", "data", "__pycache__", ".mypy_cache", ".ruff_cache", ".hypothesis"}
+    return [path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file() and not made & set(path.relative_to(ROOT).parts)]
+
+
+@pytest.fixture
+def clone(tmp_path: Path, quiet: Quiet) -> Iterator[Clone]:
+    made = Clone(tmp_path, quiet.within)
+    yield made
+    made.stop()
+
+
+def test_from_make_run_to_an_alert_of_ones_own(clone: Clone, browsers: Callable[..., Browser], tmp_path: Path) -> None:
+    link = clone.make_run()
+    faults: list[str] = []
+    page = watched(browsers(*clone.within), faults=faults)
+
+    # Set-up: who I am, and where the public rules come from. There is no network, so they come as a zip.
+    page.goto(link)
+    page.goto(f"{link.partition('/setup')[0]}/language/en?back=/setup%3Ftoken={link.partition('token=')[2]}")
+    page.get_by_label("Login name").fill("an")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("Password again").fill(PASSWORD)
+    page.get_by_label("I have the public rules as a zip").check()
+    page.get_by_role("button", name="Create account").click()
+
+    # The page of rule packs: ours come by themselves, the zip is dropped on it, and nothing is reloaded by hand.
+    expect(page.get_by_role("heading", name="Rule packs")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text=re.compile(r"^soc"))).to_be_visible(timeout=120_000)
+    pack = tmp_path / "sigma_all_rules.zip"
+    pack.write_bytes(release(rules=40))
+    dropped(page, "#drop", pack)
+    expect(page.get_by_role("row").filter(has_text=re.compile(r"^sigma\s*40"))).to_be_visible(timeout=120_000)
+    expect(page.locator("#work")).to_contain_text("sigma: 40 rules, 40 on, 0 refused.")
+
+    # The first server: a source, one line written on it, and its alert.
+    said = clone.type(".venv/bin/python", "-m", "soc.cli", "source", "add", "portal-1", "--kind", "syslog", "--address", "127.0.0.1")
+    assert f'port="{clone.syslog}"' in said
+    clone.type("logger", "--server", "127.0.0.1", "--port", str(clone.syslog), "--tcp", "--octet-count", "--tag", "portal", "release-marker-7 was here")
+    page.get_by_role("link", name="Alerts", exact=True).click()
+    alert = page.get_by_role("link", name="A line that nobody else writes 7")
+    for _ in range(60):
+        if alert.count():
+            break
+        page.wait_for_timeout(500)
+        page.reload()
+    alert.click()
+    expect(page.get_by_role("heading", name="A line that nobody else writes 7")).to_be_visible()
+    assert faults == []
+
+
+def test_what_was_to_be_fetched_without_a_network_says_so_on_the_open_page(clone: Clone, browsers: Callable[..., Browser]) -> None:
+    if not clone.within:
+        pytest.skip("this machine allows no network namespace: sudo make test")
+    link = clone.make_run()
+    page = watched(browsers(*clone.within))
+    page.goto(link)  # Vietnamese is what a centre speaks first
+    page.get_by_label("Tên đăng nhập").fill("an")
+    page.locator("input[name=password]").fill(PASSWORD)
+    page.locator("input[name=again]").fill(PASSWORD)
+    assert page.locator("input[name=rules][value=fetch]").is_checked()
+    page.locator("button.main").click()
+    expect(page.locator("#work .failed")).to_contain_text("Không kết nối được tới github.com", timeout=120_000)
+    expect(page.locator("#work .remedy")).to_contain_text("tải tệp zip trên máy khác")
