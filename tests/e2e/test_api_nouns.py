@@ -237,3 +237,15 @@ def test_a_store_that_cannot_answer_is_unavailable_for_now(console, admin, monke
     answer = admin.get("/api/v1/events")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert NOW > 0
+
+
+def test_an_empty_search_says_why(console):
+    client = console.client(Role.ADMINISTRATOR)
+    wrong = client.get("/api/v1/events", params={"q": "host.nam:x"}).json()
+    assert (wrong["events"], wrong["unknown_fields"], wrong["nearest"]) == ([], [{"field": "host.nam", "nearest": "host.name"}], None)
+    early = client.get("/api/v1/events", params={"q": "", "until": "2001-01-01T00:00:00Z"}).json()
+    assert early["unknown_fields"] == []
+    assert early["nearest"] > "2001"
+    found = client.get("/api/v1/events").json()
+    assert found["events"]
+    assert "nearest" not in found

@@ -10,8 +10,9 @@ from alerts.outputs import event_out, iso
 from soc.access.principal import Principal
 from soc.access.roles import Permission
 from soc.console.callers import requires
-from soc.console.parts import Given
+from soc.console.parts import Given, Parts
 from soc.console.ranges import JSON, Limit, Span, within
+from soc.store.query_fields import unknown_fields
 
 __all__ = ["router"]
 
@@ -19,6 +20,7 @@ router = APIRouter(prefix="/api/v1/events", tags=["events"])
 
 Reader = Annotated[Principal, Depends(requires(Permission.EVENTS_READ))]
 _NAMES = 10_000
+_EVER = 1 << 62
 _QUERY = Field(default="", max_length=10_000, description="Text of the search language; empty is every event.")
 
 
@@ -52,11 +54,26 @@ class Ranking(Asked):
 
 @router.get("")
 def search(parts: Given, who: Reader, asked: Annotated[Page, Query()]) -> JSON:
-    """Events, newest first. `damaged` names files that could not be read."""
+    """Events, newest first. `damaged` names files that could not be read.
+
+    A first page without events says why it may be so: `unknown_fields` of the query that no event has, each with the `nearest` that
+    some have, and the time of the `nearest` event outside the span.
+    """
     hits = parts.events.search(asked.q, who.scope, within(asked), asked.limit, asked.after,
                                [name for part in asked.fields.split(",") if (name := part.strip())])
     events = [event_out(event) for event in hits.events]
-    return JSON({"events": events, "next": hits.next, "partial": hits.partial, "damaged": list(hits.damaged)})
+    found = {"events": events, "next": hits.next, "partial": hits.partial, "damaged": list(hits.damaged)}
+    return JSON(found if events or asked.after else {**found, **_why_empty(parts, who, asked)})
+
+
+def _why_empty(parts: Parts, who: Principal, asked: Asked) -> dict[str, object]:
+    unknown = unknown_fields(asked.q, parts.events.fields(who.scope))
+    span = within(asked)
+    near = None
+    if not unknown and (span.start is not None or span.end is not None):
+        near = parts.events.nearest(asked.q, who.scope, span.start or -_EVER, span.end or _EVER)
+    return {"unknown_fields": [{"field": name, "nearest": known or None} for name, known in unknown],
+            "nearest": None if near is None else iso(near)}
 
 
 @router.get("/count")
