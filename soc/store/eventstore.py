@@ -46,7 +46,7 @@ class TopValue:
 
 
 class EventStore(Protocol):
-    """Six questions. Every one takes a scope; `query` is text of the search language ("" is everything).
+    """Seven questions. Every one takes a scope; `query` is text of the search language ("" is everything).
 
     Raises QueryError (cannot be read, or names no such field type) and StoreError (limit, damage). A search that names
     `fields` gets only these of each event, and those it is known by (`soc.store.page.IDENTITY`): a list is much cheaper so.
@@ -64,3 +64,5 @@ class EventStore(Protocol):
     def fields(self, scope: Scope) -> Sequence[str]: ...
 
     def get(self, event_id: str, scope: Scope) -> Event: ...
+
+    def nearest(self, query: str, scope: Scope, start: int, end: int) -> int | None: ...
