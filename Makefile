@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak fuzz lint lock clean
+.PHONY: help run test bench soak fuzz pictures lint lock clean
 
 help:
 	@echo "make run    make the environment and start the centre (data in ./data, Ctrl-C stops it)"
 	@echo "make test   run every test"
 	@echo "make lint   ruff, mypy, import layers"
 	@echo "make bench  speed and size;  make soak: a thousand kills (KILLS=1000);  make fuzz: random input (MINUTES=10)"
+	@echo "make pictures   the pictures of the docs, taken from the running product"
 
 run: $(VENV)/run.stamp
 	@exec $(BIN)/soc --config "$${SOC_CONFIG:-config.yaml}" serve $(ARGS)
@@ -30,6 +31,9 @@ fuzz: $(VENV)/dev.stamp
 	    seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); echo "hypothesis seed $$seed"; \
 	    $(PYTEST) -q tests/property --hypothesis-seed="$$seed" $(ARGS) || exit 1; \
 	done
+
+pictures: $(VENV)/dev.stamp
+	@$(BIN)/python scripts/pictures.py
 
 lint: $(VENV)/dev.stamp
 	@$(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache

@@ -104,7 +104,9 @@ class Quiet:
     def _hold(self) -> None:
         holder = subprocess.Popen(["unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec sleep 1000"], stdout=subprocess.PIPE)
         assert holder.stdout is not None
-        if holder.stdout.readline() == b"up\n":
+        with holder.stdout as said:
+            up = said.readline() == b"up\n"
+        if up:
             self._holder = holder
             self.within = ("nsenter", f"--net=/proc/{holder.pid}/ns/net", "--")
         else:
