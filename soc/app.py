@@ -150,7 +150,7 @@ def run_detector(role: Role) -> None:
         mapping, faults = Pipelines.load(mappings)
         for error in faults:
             _log.error("field mapping left out", extra={"file": error.path, "line": error.line, "reason": error.message})
-        return Engine(rules, mapping=mapping)
+        return Engine(rules, mapping=mapping, previous=previous if isinstance(previous, Engine) else None)
 
     sink = Correlator(AlertPipeline(), version=rules.version, load=rules.load, ancestor=Ancestors(access, time.monotonic),
                       fallback=entity_by_default)

@@ -182,7 +182,7 @@ class Judge:
             if len(seen.strange.get(rule_id, ())) > _BAD_ROWS:
                 failed[rule_id] = error
         seen.failed |= failed
-        jury.engine = self.engine([r for r in jury.rules.values() if r.rule_id not in seen.failed], jury.engine)
+        jury.engine = self.engine([r for r in jury.rules.values() if r.rule_id not in seen.failed])  # anew: the other was left half way
         return hits
 
     def _apart(self, rules: list[CompiledRule], batch: pa.RecordBatch, place: _Place) -> tuple[list[Hit], dict[str, str]]:

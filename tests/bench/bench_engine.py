@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -56,6 +57,10 @@ def main() -> None:
     engine = Engine(rules)
     run(engine, batches, "cold")
     run(engine, batches, "warm")
+    edited = next(at for at, rule in enumerate(rules) if rule.logsource.category == "process_creation")
+    run(Engine([*rules[:edited], replace(rules[edited], version="edited"), *rules[edited + 1:]], previous=engine), batches, "a process rule edited")
+    engine = Engine(rules)
+    run(engine, batches, "cold again")
     run(engine, [batches[0].slice(at, 200) for at in range(0, BATCH, 200)], "warm, 200 events a batch")
     print(f"peak of this process, the batches included: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
     run(Engine(rules), unique_starts(batches), "process starts, all values unique")

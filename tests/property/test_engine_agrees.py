@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from soc.detect.compiled import KEYWORD_TESTS, TESTS, AtomSpec, CompiledRule, Detection, LogSource
 from soc.detect.engine import Engine
+from soc.detect.engine.engine import MEMORY
 from soc.detect.engine.reference import is_routed, matches
 from soc.store.columns import batch_of, events_of
 
@@ -118,3 +119,22 @@ def test_how_events_are_cut_into_batches_changes_nothing(found, events, cut):
 def test_ignoring_log_sources_meets_every_rule(found, events):
     expected = {(rule.rule_id, row) for rule in found for row, event in enumerate(events) if matches(rule, event)}
     assert {(hit.rule_id, hit.row) for hit in Engine(found, ignore_logsource=True).match(batch_of(events))} == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(rules(), st.sets(st.integers(0, 3))), min_size=2, max_size=5), EVENTS, st.sampled_from([0, 4_000, MEMORY]))
+def test_an_engine_that_follows_another_answers_as_a_new_one(sets, events, memory):
+    """Whatever is added, edited, removed or kept (by number) from one set of rules to the next, and the one before still answers."""
+    batch = batch_of(events)
+    engine: Engine | None = None
+    before: list[CompiledRule] = []
+    for found, kept in sets:
+        stay = [rule for rule in before if rule.rule_id in {f"rule-{number}" for number in kept}]
+        now = [*stay, *(rule for rule in found if rule.rule_id not in {one.rule_id for one in stay})]
+        older, engine = engine, Engine(now, previous=engine, memory=memory)
+        expected = Engine(now).match(batch)
+        assert engine.match(batch) == expected
+        if older is not None:
+            assert older.match(batch) == Engine(before).match(batch)
+        assert engine.match(batch) == expected
+        before = now

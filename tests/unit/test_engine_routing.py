@@ -105,3 +105,19 @@ def test_rules_of_another_format_are_refused_when_they_are_met():
 def test_the_engine_needs_no_pysigma():
     code = "import sys, soc.detect.engine, soc.detect.rulestore; sys.exit(any(name.split('.')[0] == 'sigma' for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_change_of_a_rule_costs_only_the_kinds_of_events_that_meet_it():
+    rules = [compiled("{a: {f: x}, condition: a}", "category: one", "00000000-0000-4000-8000-000000000001"),
+             compiled("{a: {f: x}, condition: a}", "category: two", "00000000-0000-4000-8000-000000000002")]
+    batch = batch_of([{"f": "x", "soc.log_sources": "p/one/"}, {"f": "x", "soc.log_sources": "p/two/"}])
+    before = Engine(rules)
+    assert len(before.match(batch)) == 2
+    one, two = before.kind_of("p/one/", None), before.kind_of("p/two/", None)
+    edited = compiled("{a: {f: y}, condition: a}", "category: two", "00000000-0000-4000-8000-000000000002")
+    after = Engine([rules[0], edited], previous=before)
+    assert after.remembered > 0
+    assert [hit.row for hit in after.match(batch)] == [0]
+    assert after.kind_of("p/one/", None) is one
+    assert after.kind_of("p/two/", None) is not two
+    assert len(before.match(batch)) == 2

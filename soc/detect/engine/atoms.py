@@ -19,7 +19,7 @@ _MAX_ATOMS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class PreparedRule:
-    """A rule with its atoms as the engine numbers them; `order` is its place among all rules."""
+    """A rule with its atoms as the engine numbers them; `order` is its place among all rules when it was numbered."""
 
     rule_id: str
     order: int
@@ -83,6 +83,11 @@ class Atoms:
     def every_test(self) -> Iterable[FieldTests]:
         """All field tests in use."""
         return self._tests.values()
+
+    def keep_tests(self, wanted: Iterable[FieldTests]) -> None:
+        """Let go of the field tests that are not among these."""
+        kept = {id(tests) for tests in wanted}
+        self._tests = {key: tests for key, tests in self._tests.items() if id(tests) in kept}
 
     def _number(self, logsource: LogSource, spec: AtomSpec) -> int:
         names = self._mapping.names(logsource, spec.field) if spec.field else Names(())

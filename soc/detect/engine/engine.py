@@ -25,6 +25,8 @@ __all__ = ["MEMORY", "Engine", "Hit"]
 MEMORY: Final = 64 * 1024 * 1024
 """Bytes of remembered values, classes and verdicts, roughly; beyond it what was not met lately is forgotten."""
 _ROUTES: Final = 10_000
+_FOLLOWED: Final = 100
+"""Changes of rules after which an engine begins anew: tests that no rule asks any more keep their numbers until then."""
 _ROWS: Final = 65_536
 _LOG_SOURCES: Final = Names(("soc.log_sources",))
 _EVENT_ID: Final = "winlog.event_id"
@@ -54,19 +56,27 @@ class _Route:
 class Engine:
     """Matches rules against record batches (`match`) and whatever else gives values by field (`match_rows`).
 
-    `ignore_logsource` meets every event with every rule, for trying rules out. Raises ValueError, when a kind is
-    built, for rules of another compiled format.
+    `ignore_logsource` meets every event with every rule, for trying rules out. `previous` is an engine of other rules that
+    this one follows: the kinds of events whose rules are the same are taken over with all they remember, so that a change
+    costs only what it touches; it must not have failed, and begins anew itself. Raises ValueError, when a kind is built, for
+    rules of another compiled format.
     """
 
     def __init__(self, rules: Iterable[Any], *, mapping: Pipelines | None = None, ignore_logsource: bool = False,
-                 memory: int = MEMORY) -> None:
+                 memory: int = MEMORY, previous: Engine | None = None) -> None:
         self._rules: list[CompiledRule] = list(rules)
         self._order = {rule.rule_id: at for at, rule in enumerate(self._rules)}
+        self._sources = {rule.logsource for rule in self._rules}
         self._prepared: dict[str, PreparedRule] = {}
-        self._atoms = Atoms(mapping or pipelines())
+        self._mapping = mapping or pipelines()
+        self._atoms = Atoms(self._mapping)
         self._ignore = ignore_logsource
         self._memory = memory
         self._routes: dict[str, _Route] = {}
+        self._followed = 0
+        if (previous is not None and previous._ignore == ignore_logsource and previous._followed < _FOLLOWED
+                and previous._mapping.same_as(self._mapping)):
+            self._follow(previous)
 
     def match(self, batch: pa.RecordBatch | pa.Table) -> list[Hit]:
         """Every rule × row that matches, by row, then in the order of the rules."""
@@ -151,13 +161,32 @@ class Engine:
         if route is None:
             if len(self._routes) >= _ROUTES:
                 self._routes.clear()
-            rules = [self._prepare(rule) for rule in self._rules if self._ignore or rule.logsource.matches(log_sources)]
+            rules = [self._prepare(rule) for rule in self._meeting(log_sources)]
             asks = frozenset(atom for rule in rules for atom in rule.atoms if self._is_event_id(atom))
             ids: dict[str, set[int]] = {}
             for atom in asks:
                 ids.setdefault(fold(self._atoms.specs[atom].literal), set()).add(atom)
             route = self._routes[log_sources] = _Route(rules, ids, asks, {})
         return route
+
+    def _meeting(self, log_sources: str) -> list[CompiledRule]:
+        """The rules that events of these log sources meet."""
+        meets = {source: self._ignore or source.matches(log_sources) for source in self._sources}
+        return [rule for rule in self._rules if meets[rule.logsource]]
+
+    def _follow(self, previous: Engine) -> None:
+        """Take over what is the same, and let `previous` begin anew: classes are numbered by one engine alone."""
+        before = {rule.rule_id: rule for rule in previous._rules}
+        same = {rule.rule_id for rule in self._rules if before.get(rule.rule_id) == rule}
+        self._followed = previous._followed + 1
+        self._atoms, previous._atoms = previous._atoms, Atoms(previous._mapping)
+        self._prepared = {rule_id: one for rule_id, one in previous._prepared.items() if rule_id in same}
+        for log_sources, route in previous._routes.items():
+            wanted = [rule.rule_id for rule in self._meeting(log_sources)]
+            if same.issuperset(wanted) and wanted == [rule.rule_id for rule in route.rules]:
+                self._routes[log_sources] = route
+        self._atoms.keep_tests(tests for kind in self._kinds() for tests in kind.tests())
+        previous._prepared, previous._routes, previous._followed = {}, {}, 0
 
     def _prepare(self, rule: CompiledRule) -> PreparedRule:
         found = self._prepared.get(rule.rule_id)

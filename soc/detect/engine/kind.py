@@ -82,6 +82,13 @@ class Kind:
         if self._matching is not None:
             self._matching.forget()
 
+    def tests(self) -> Iterable[FieldTests]:
+        """The tests its rules use so far."""
+        if self._matching is not None:
+            yield from (tests for _, tests in self._matching.fields)
+            if self._matching.keywords is not None:
+                yield self._matching.keywords
+
 
 class Matching:
     """Rules with their common tests, and what is remembered of values and verdicts."""

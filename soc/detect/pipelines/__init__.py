@@ -81,6 +81,10 @@ class Pipelines:
                     faults.append(RuleError(error.message, path=str(path), line=error.line, remedy=error.remedy))
         return cls([*found, *_own()]), faults
 
+    def same_as(self, other: Pipelines) -> bool:
+        """Whether both give the same answers."""
+        return self is other or self._found == other._found
+
     def names(self, logsource: LogSource, field: str) -> Names:
         """Our fields for `field` as rules of this log source write it."""
         key = (logsource, field)
