@@ -47,6 +47,7 @@ def take(page: Page, centre: Running, link: str) -> None:
     """Walk through the first hour, a picture at each stop."""
     start = link.partition("/setup")[0]
     page.goto(f"{start}/language/en?back=/setup%3Ftoken={link.partition('token=')[2]}")
+    page.get_by_label("Name of this centre").fill("Sao Mai province")
     page.get_by_label("Login name").fill("an")
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_label("Password again").fill(PASSWORD)
@@ -87,7 +88,7 @@ class Running:
             console, gateway = one.getsockname()[1], two.getsockname()[1]
         bare = {name: value for name, value in os.environ.items() if not name.startswith("SOC_")}
         self._environment = {**bare, "SOC_DATA": str(folder / "data"), "SOC_CONSOLE__PORT": str(console), "SOC_GATEWAY__PORT": str(gateway),
-                             "SOC_SYSLOG__ENABLED": "false", "SOC_CENTRE__NAME": "SOC", "NO_COLOR": "1"}
+                             "SOC_SYSLOG__ENABLED": "false", "NO_COLOR": "1"}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> str:

@@ -35,9 +35,11 @@ _PREFIX = "SOC_"
 class CentreConfig:
     """Who watches."""
 
-    name: str = setting(Kind.TEXT, "SOC", "How this centre calls itself in the console and in messages.")
+    name: str = setting(
+        Kind.TEXT, "SOC", "How this centre calls itself in the console and in messages; while it is SOC, what was chosen at set-up holds.")
     language: str = setting(
-        Kind.CHOICE, "vi", "Language of messages and of people who have not chosen one.", choices=("vi", "en"))
+        Kind.CHOICE, "vi", "Language of messages and of people who have not chosen one; while it is vi, what was chosen at set-up holds.",
+        choices=("vi", "en"))
     timezone: str = setting(
         Kind.ZONE, "Asia/Ho_Chi_Minh", "Zone of times that arrive without one, where the source names none.")
 

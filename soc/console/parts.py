@@ -13,6 +13,7 @@ from soc.access.audit import Audit
 from soc.access.authentication import Authentication
 from soc.access.setup import Setup
 from soc.access.sources import SourceStore
+from soc.config import CentreConfig
 from soc.console.rulepacks import RulePacks
 from soc.detect.rulestore import RuleStore
 from soc.ingest.imports import ImportStore
@@ -20,6 +21,8 @@ from soc.store.deadletters import DeadLetters
 from soc.store.eventstore import EventStore
 
 __all__ = ["Given", "Parts"]
+
+_DEFAULTS = CentreConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,14 @@ class Parts:
     language: str = "vi"
     timezone: str = "Asia/Ho_Chi_Minh"
     secure: bool = False
+
+    def called(self) -> str:
+        """The centre's name: as configured, else as chosen at set-up."""
+        return self.name if self.name != _DEFAULTS.name else self.setup.chosen().name or self.name
+
+    def speaks(self) -> str:
+        """The language of who has not chosen one: as configured, else as chosen at set-up."""
+        return self.language if self.language != _DEFAULTS.language else self.setup.chosen().language or self.language
 
 
 def _parts(request: Request) -> Parts:

@@ -84,6 +84,7 @@ def test_from_make_run_to_an_alert_of_ones_own(clone: Clone, browsers: Callable[
     # Set-up: who I am, and where the public rules come from. There is no network, so they come as a zip.
     page.goto(link)
     page.goto(f"{link.partition('/setup')[0]}/language/en?back=/setup%3Ftoken={link.partition('token=')[2]}")
+    page.get_by_label("Name of this centre").fill("Sao Mai province")
     page.get_by_label("Login name").fill("an")
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_label("Password again").fill(PASSWORD)
@@ -92,6 +93,7 @@ def test_from_make_run_to_an_alert_of_ones_own(clone: Clone, browsers: Callable[
 
     # The page of rule packs: ours come by themselves, the zip is dropped on it, and nothing is reloaded by hand.
     expect(page.get_by_role("heading", name="Rule packs")).to_be_visible()
+    expect(page.locator(".brand")).to_have_text("Sao Mai province")
     expect(page.get_by_role("row").filter(has_text=re.compile(r"^soc"))).to_be_visible(timeout=120_000)
     pack = tmp_path / "sigma_all_rules.zip"
     pack.write_bytes(release(rules=40))

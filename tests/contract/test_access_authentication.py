@@ -12,7 +12,7 @@ from soc.access.audit import Audit
 from soc.access.authentication import Authentication, LoginRefused
 from soc.access.roles import ROLES, Permission, Role
 from soc.access.sessions import ABSOLUTE, IDLE, csrf_of
-from soc.access.setup import LIFETIME, Setup
+from soc.access.setup import LIFETIME, Chosen, Setup
 from soc.errors import DuplicateError, InputRefused, NotFoundError, PermissionDenied
 from soc.event import UNASSIGNED, Scope
 from soc.secret import Secret
@@ -350,6 +350,20 @@ def test_set_up_works_once_and_only_while_there_is_nobody(access_db):
             setup.redeem(token, "again", RIGHT, now=2 * SECOND)
     assert setup.issue(now=3 * SECOND) is None
     assert principal(Authentication(access_db), login(Authentication(access_db), "root"))
+
+
+def test_what_was_chosen_at_set_up_is_kept_with_the_first_administrator_or_not_at_all(access_db):
+    setup = Setup(access_db)
+    token = setup.issue(now=SECOND)
+    assert setup.chosen() == Chosen()
+    for wrong in ("\x1b[31m", "x" * 65):
+        with pytest.raises(InputRefused):
+            setup.redeem(token, "root", RIGHT, now=SECOND, chosen=Chosen(wrong, "en"))
+    with pytest.raises(InputRefused):  # a password is not made of the centre's name
+        setup.redeem(token, "root", Secret("Tỉnh Sao Mai 1"), now=SECOND, chosen=Chosen("Tỉnh Sao Mai", "en"))
+    assert setup.chosen() == Chosen()
+    setup.redeem(token, "root", RIGHT, now=SECOND, chosen=Chosen("Tỉnh Sao Mai", "en"))
+    assert setup.chosen() == Setup(access_db).chosen() == Chosen("Tỉnh Sao Mai", "en")
 
 
 def test_two_that_race_for_the_set_up_make_one_administrator(access_db):

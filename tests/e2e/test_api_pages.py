@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -157,6 +158,22 @@ def test_set_up_makes_one_administrator_once(tmp_path, monkeypatch):
     assert client.post("/login", data={"name": "quản trị", "password": PASSWORD}).status_code == 303
     assert LIFETIME > 0
     console.close()
+
+
+def test_set_up_names_the_centre_and_its_language_unless_the_configuration_does(tmp_path, monkeypatch):
+    quick_hashes(monkeypatch)
+    for folder, name in (("chosen", "Sở Sao Mai"), ("configured", "Tỉnh Sao Mai")):
+        (tmp_path / folder).mkdir()
+        console = build(tmp_path / folder, users=False)
+        client = console.client()
+        form = {"token": console.parts.setup.issue(now=NOW).reveal(), "name": "an", "password": PASSWORD, "again": PASSWORD}
+        if folder == "configured":
+            console.app.state.pages = Pages(replace(console.parts, name=name))
+        assert client.post("/setup", data=form | {"centre": " Sở Sao Mai ", "language": "en"}).status_code == 303
+        page = client.get("/login").text
+        assert f'<a class="brand" href="/">{name}</a>' in page
+        assert '<html lang="en">' in page
+        console.close()
 
 
 def test_behind_tls_the_cookie_is_bound_to_it(tmp_path, monkeypatch):

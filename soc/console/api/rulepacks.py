@@ -41,7 +41,8 @@ def fetch(parts: Given, who: Writer) -> JSON:
     return JSON(parts.packs.state(), 202)
 
 
-@router.post("", status_code=202)
+@router.post("", status_code=202, openapi_extra={
+    "requestBody": {"required": True, "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}})
 async def take(parts: Given, request: Request, who: Writer, asked: Annotated[Named, Query()]) -> JSON:
     """Take in the zip of the body (at most 64 MiB), as `soc rules import` would, in the background; `work` tells how far it is."""
     await parts.packs.take(request.stream(), asked.name)

@@ -10,6 +10,7 @@ from pydantic import Field
 from soc.access.principal import Principal
 from soc.access.roles import Permission
 from soc.access.sessions import csrf_of
+from soc.access.setup import Chosen
 from soc.console.api.users import me_out
 from soc.console.callers import (
     address_of,
@@ -41,12 +42,15 @@ class Login(Strict):
 
 
 class FirstUser(Strict):
-    """The set-up link's token, the first administrator, and whether the public rules are fetched; our own always come."""
+    """The set-up link's token, the first administrator, whether the public rules are fetched (our own always come), and
+    what the centre is called and speaks, unless `centre.name` and `centre.language` of the configuration say otherwise."""
 
     token: Word
     name: Word
     password: Word
     rules: Literal["fetch", "skip"] = "skip"
+    centre: Word = ""
+    language: Literal["", "vi", "en"] = ""
 
 
 @router.post("/session", dependencies=[Depends(public)])
@@ -85,7 +89,7 @@ def logout(parts: Given, request: Request, who: Self) -> JSON:
 def set_up(parts: Given, request: Request, asked: FirstUser) -> JSON:
     """Make the first administrator of a new centre, once."""
     check_same_origin(request)
-    user = parts.setup.redeem(Secret(asked.token), asked.name, Secret(asked.password), now=parts.now())
+    user = parts.setup.redeem(Secret(asked.token), asked.name, Secret(asked.password), now=parts.now(), chosen=Chosen(asked.centre, asked.language))
     begin_rules(parts, public=asked.rules == "fetch")
     return JSON({"id": user.id, "name": user.name}, 201)
 

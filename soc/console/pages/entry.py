@@ -12,6 +12,7 @@ from soc.access.authentication import LoginRefused
 from soc.access.passwords import MINIMUM
 from soc.access.principal import Principal
 from soc.access.roles import Permission
+from soc.access.setup import Chosen
 from soc.console.api.session import begin_rules
 from soc.console.callers import (
     address_of,
@@ -61,6 +62,8 @@ class FirstUser(Strict):
     password: Word = ""
     again: Word = ""
     rules: Literal["fetch", "zip", "skip"] = "skip"
+    centre: Word = ""
+    language: Literal["", "vi", "en"] = ""
 
 
 class Leave(Strict):
@@ -113,7 +116,7 @@ def setup_page(parts: Given, looks: Looks, request: Request, token: Annotated[st
         return see("/login")
     if not parts.setup.valid(Secret(token), now=parts.now()):
         raise PermissionDenied("the set-up link is not valid", remedy="restart the centre: it prints a new one while there is no user")
-    return looks.page(request, "setup.html", token=token, failed="", name="", rules="fetch", minimum=MINIMUM)
+    return looks.page(request, "setup.html", token=token, failed="", name="admin", rules="fetch", called=parts.called(), minimum=MINIMUM)
 
 
 @router.post("/setup", dependencies=[Depends(public)])
@@ -122,7 +125,8 @@ def set_up(parts: Given, looks: Looks, request: Request, form: Annotated[FirstUs
     check_same_origin(request)
     try:
         if form.password == form.again:
-            parts.setup.redeem(Secret(form.token), form.name, Secret(form.password), now=parts.now())
+            chosen = Chosen(form.centre.strip(), form.language)
+            parts.setup.redeem(Secret(form.token), form.name, Secret(form.password), now=parts.now(), chosen=chosen)
             begin_rules(parts, public=form.rules == "fetch")
             token = parts.doors.login(form.name, Secret(form.password), source=address_of(request), now=parts.now(), old_session=None)
             go = see("/" if form.rules == "skip" else "/rulepacks")
@@ -134,7 +138,7 @@ def set_up(parts: Given, looks: Looks, request: Request, form: Annotated[FirstUs
     back = f"/setup?{urlencode({'token': form.token})}"
     return looks.page(
         request, "setup.html", status=422, token=form.token, failed=failed, name=form.name, rules=form.rules, back=back,
-        minimum=MINIMUM)
+        called=form.centre, minimum=MINIMUM)
 
 
 @router.get("/language/{language}", dependencies=[Depends(public)])

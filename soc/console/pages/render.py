@@ -56,7 +56,7 @@ class Pages:
         menu = [(path, t(key)) for path, key, permission in _MENU if who is not None and who.may(permission)]
         text = self._environment.get_template(template).render(
             t=t, said=partial(self.said, language), agency=partial(self._agency, language, {}), language=language, languages=LANGUAGES,
-            centre=self._parts.name, who=who, menu=menu, path=request.url.path,
+            centre=self._parts.called(), who=who, menu=menu, path=request.url.path,
             **{"csrf": getattr(request.state, "csrf", ""), "back": _asked(request)} | values)
         return HTMLResponse(text.encode("utf-8", "replace"), status)
 
@@ -83,7 +83,7 @@ class Pages:
     def language(self, request: Request) -> str:
         """The language that the caller chose, else the centre's."""
         chosen = request.cookies.get(LANGUAGE_COOKIE, "")
-        return chosen if chosen in LANGUAGES else self._parts.language
+        return chosen if chosen in LANGUAGES else self._parts.speaks()
 
     def when(self, micros: object) -> str:
         """Microseconds UTC as a time of the centre's zone, to the second; what is no time as it is."""
