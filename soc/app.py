@@ -21,7 +21,7 @@ from soc.config import Config
 from soc.event import Lane
 from soc.logs import start_logging
 from soc.opening import now_micros, open_databases, prepare
-from soc.processes import ROLES, arguments, detectors, guards, processes
+from soc.processes import DEMONSTRATION, ROLES, arguments, detectors, guards, processes
 from soc.role import Role
 from soc.supervisor import Relief, Supervisor, die_with_parent, give_back_memory
 
@@ -332,6 +332,22 @@ def run_console(role: Role, config_file: Path | None) -> None:
     events.close()
 
 
+def run_demonstration(role: Role, config_file: Path | None) -> None:
+    """The invented agencies of `soc serve --demo`: their past, then their present."""
+    from soc.demo.player import Player
+    from soc.store.manifest import Manifest
+
+    state, access = open_databases(role.data, role.config)
+    where = ["--data", str(role.data), *(["--config", str(config_file)] if config_file else [])]
+
+    def wait(seconds: float) -> bool:
+        role.beat()
+        return role.stopping.wait(seconds)
+
+    Player(data=role.data, state=state, access=access, manifest=Manifest.open(role.data), language=role.config.centre.language,
+           rules=[*where, "rules", "import", "--builtin"], wait=wait, now=now_micros).run()
+
+
 # ---- running them
 
 
@@ -347,7 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.parent:
         die_with_parent(given.parent)
     config = Config.load(given.config)
-    if given.role not in processes(ROLES, config):
+    if given.role not in (*processes(ROLES, config), DEMONSTRATION):
         reader.error(f"there is no role {given.role!r}")
     role = Role(given.role, given.data, config)
     start_logging(role.config.logging.level, role.config.logging.format, role.name)
@@ -356,6 +372,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "normaliser": lambda: run_normaliser(role),
         "detector": lambda: run_detector(role),
         "console": lambda: run_console(role, given.config),
+        DEMONSTRATION: lambda: run_demonstration(role, given.config),
     }
     run[given.role.partition("-")[0]]()
 

@@ -39,6 +39,7 @@ COMMANDS: dict[str, Mounted] = {
     "doctor": Mounted("doctor", "doctor", "Check this machine and data folder, and say what to do.", _RUN),
     "service": Mounted("service", "app", "The centre as a systemd service.", _RUN),
     "tls": Mounted("tls", "app", "Certificates for listening beyond this machine.", _RUN),
+    "demo": Mounted("demo", "app", "The demonstration of `soc serve --demo`: what is planted in it; take it away.", _RUN),
     "import": Mounted("import_", "app", "Bring log files in; list and undo imports.", _LOGS),
     "source": Mounted("source", "app", "Log sources that may send, and their tokens.", _LOGS),
     "deadletters": Mounted("deadletters", "app", "Records that could not be parsed: list, show, replay.", _LOGS),

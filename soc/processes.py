@@ -7,9 +7,11 @@ from pathlib import Path
 from soc.config import Config
 from soc.detect.watch import Guard
 
-__all__ = ["ROLES", "arguments", "detectors", "guards", "processes"]
+__all__ = ["DEMONSTRATION", "ROLES", "arguments", "detectors", "guards", "processes"]
 
 ROLES = ("gateway", "normaliser", "detector", "console")
+DEMONSTRATION = "demonstration"
+"""Beside the roles, with `soc serve --demo` only: nothing depends on it, and health does not ask for it."""
 
 
 def detectors(config: Config) -> tuple[str, ...]:

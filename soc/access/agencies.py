@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, Connection, Index, String, Table, and_, insert, or_, select, update
+from sqlalchemy import BigInteger, Column, Connection, Index, String, Table, and_, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from soc.access.audit import Audit, escape_controls
@@ -154,6 +154,20 @@ class AgencyStore:
             _check_known(connection, agency)
             connection.execute(update(AGENCIES).where(AGENCIES.c.id == agency).values(valid_to=now))
             self._audit.record(actor, "agency.close", agency, now=now, connection=connection)
+
+    def remove(self, agency: str, *, actor: str, now: int) -> None:
+        """Take an agency away as if it had never been: for those that were only invented. Raises NotFoundError.
+
+        Raises InputRefused for one that others stand or stood under.
+        """
+        _check_own(agency)
+        with self._database.write() as connection:
+            _check_known(connection, agency)
+            if connection.execute(select(AGENCY_PLACES.c.id).where(AGENCY_PLACES.c.parent == agency)).first() is not None:
+                raise InputRefused(f"others stand under {agency!r}", remedy="move them first, or close it")
+            connection.execute(delete(AGENCY_PLACES).where(AGENCY_PLACES.c.agency == agency))
+            connection.execute(delete(AGENCIES).where(AGENCIES.c.id == agency))
+            self._audit.record(actor, "agency.remove", agency, now=now, connection=connection)
 
     def list(self, scope: Scope, *, at: int, closed: bool = False) -> Sequence[Agency]:
         """The agencies within `scope` as they stood at `at`, by id; with `closed`, those ended by then too."""

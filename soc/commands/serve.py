@@ -23,13 +23,15 @@ _PATIENCE = 30.0
 def serve(
     ctx: typer.Context,
     role: Annotated[list[str] | None, typer.Option("--role", help="Run only this role (gateway, normaliser, detector, console); repeatable.")] = None,
+    demo: Annotated[bool, typer.Option(
+        "--demo", help="Play a demonstration of two invented agencies, if the data folder is empty; `soc demo remove` takes it away.")] = False,
 ) -> None:
     """Run the centre: gateway, normaliser, detector and console, each a process that is restarted if it dies."""
     from soc.addresses import addresses_of
     from soc.commands.ports import ports_of, refuse_taken
     from soc.errors import InputRefused, SocError
     from soc.opening import prepare
-    from soc.processes import ROLES, arguments, guards, processes
+    from soc.processes import DEMONSTRATION, ROLES, arguments, guards, processes
     from soc.supervisor import Supervisor, apart
     from soc.tls import tls_for
 
@@ -44,7 +46,8 @@ def serve(
     folder = apart(prepare, options.data, config)
     with folder.lock():
         refuse_taken(list(ports_of(config, role or ROLES, tls=apart(_has_certificates, options, config))))
-        supervisor = Supervisor(options.data / "run", processes(role or ROLES, config), arguments(options.data, options.config, local=False),
+        played = [*processes(role or ROLES, config), *([DEMONSTRATION] if demo else [])]
+        supervisor = Supervisor(options.data / "run", played, arguments(options.data, options.config, local=False),
                                 say=say, guards=guards(options.data, config), listens=addresses_of(config, role or ROLES))
         supervisor.start()
         say(f"Starting on {options.data} (Ctrl-C stops it; nothing acknowledged is lost).")

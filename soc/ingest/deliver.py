@@ -16,7 +16,7 @@ from urllib.parse import quote
 import zstandard
 
 from soc.errors import DiskFullError, InputRefused, StoreError, TooLargeError
-from soc.event import UNASSIGNED, FrameContext
+from soc.event import UNASSIGNED, FrameContext, Lane, Origin
 from soc.ingest.local import connect_local
 
 __all__ = ["Delivered", "Delivery", "GatewayClient", "Shipment", "cut", "encode"]
@@ -30,7 +30,7 @@ _SAFE = "/:\\ ()[]{}!@,;=+&~'"
 
 @dataclass(frozen=True, slots=True)
 class Shipment:
-    """What is true of every batch of one imported file. Times in microseconds since 1970 UTC, 0 unknown."""
+    """What is true of every batch of one imported file, or of one invented source. Times in microseconds since 1970 UTC, 0 unknown."""
 
     stream: str
     import_id: str
@@ -41,13 +41,16 @@ class Shipment:
     year: int | None = None
     path: str = ""
     file_time: int = 0
+    source: str = ""
+    origin: Origin = Origin.IMPORT
+    lane: Lane = Lane.BULK
 
     def headers(self, first: int, count: int) -> dict[str, str]:
         """The headers of the batch that holds records `first` and following. Empty ones are left out."""
         found = {
             "Soc-Stream": self.stream, "Soc-Epoch": "0", "Soc-First": str(first), "Soc-Count": str(count),
             "Soc-Read-At": str(self.read_at), "Soc-Format": self.format, "Soc-Import": self.import_id,
-            "Soc-Agency": self.agency, "Soc-Origin": "import", "Soc-Lane": "bulk",
+            "Soc-Agency": self.agency, "Soc-Origin": self.origin.value, "Soc-Lane": self.lane.value, "Soc-Source": self.source,
             "Soc-Path": quote(self.path[-500:], safe=_SAFE),
             "Soc-Timezone": self.timezone, "Soc-Year": str(self.year) if self.year else "",
             "Soc-File-Time": str(self.file_time) if self.file_time else "",
