@@ -286,8 +286,10 @@ def run_console(role: Role, config_file: Path | None) -> None:
     from soc.detect.lists import kept_folders
     from soc.detect.rulestore import RuleStore
     from soc.health import Health
+    from soc.ingest.accounting import read_heartbeat
     from soc.ingest.deliver import GatewayClient
     from soc.ingest.imports import ImportStore
+    from soc.ingest.reach import reach_of
     from soc.ingest.replay import replay
     from soc.store.deadletters import DeadLetters
     from soc.store.embedded import EmbeddedStore
@@ -315,7 +317,8 @@ def run_console(role: Role, config_file: Path | None) -> None:
         setup=Setup(access, centre=config.centre.name),
         audit=Audit(access), health=Health(data=role.data, config=config, manifest=Manifest.open(role.data), ledger=Ledger(state)).report,
         replay=send_again, now=now_micros, name=config.centre.name, language=config.centre.language, timezone=config.centre.timezone,
-        secure=tls is not None))
+        secure=tls is not None, reach=lambda host: reach_of(config, role.data, host),
+        gateway=lambda: read_heartbeat(role.data / "run" / "gateway.json")))
     server = uvicorn.Server(uvicorn.Config(
         app, host=config.console.host, port=config.console.port, log_config=None, access_log=False, server_header=False, lifespan="off",
         proxy_headers=False, http=bounded_http(), ws="none",

@@ -30,6 +30,7 @@ from soc.detect.match import Atom, Match
 from soc.detect.rulestore import RuleStore
 from soc.event import Lane, Origin, Position
 from soc.ingest.imports import ImportFile, ImportStore
+from soc.ingest.reach import Reach
 from soc.secret import Secret
 from soc.store.deadletters import DeadLetters
 from soc.store.manifest import Manifest
@@ -64,6 +65,7 @@ class ConsoleUnderTest:
     ids: dict[str, dict[str, str]]
     tokens: dict[Role, str]
     replayed: list[int] = field(default_factory=list)
+    gateway: dict[str, Any] = field(default_factory=dict)
 
     def client(self, role: Role | None = None) -> TestClient:
         """A program with the API token of that role; nobody for None."""
@@ -107,6 +109,7 @@ def build(folder: Path, *, users: bool = True, secure: bool = False, health: dic
             _, text = tokens.create(user.id, "test", list(Permission), expires=NOW * 2, actor="t", now=1)
             texts[role] = text.reveal()
     replayed: list[int] = []
+    gateway: dict[str, Any] = {}
 
     def replay(numbers: Sequence[int]) -> int:
         replayed.extend(numbers)
@@ -116,10 +119,12 @@ def build(folder: Path, *, users: bool = True, secure: bool = False, health: dic
     parts = Parts(
         events=events, alerts=AlertStore(state), rules=RuleStore(state), packs=RulePacks(folder, None, state, address="http://127.0.0.1:9/rules.zip"), sources=SourceStore(state), imports=ImportStore(state),
         letters=DeadLetters(manifest), agencies=agencies, doors=doors, setup=Setup(access, centre=centre), audit=Audit(access),
-        health=lambda: health if health is not None else _health(), replay=replay, now=lambda: NOW, secure=secure)
+        health=lambda: health if health is not None else _health(), replay=replay,
+        reach=lambda host: Reach(host or "soc.test", 8081, False, host or "soc.test", 5514, 0), gateway=lambda: gateway,
+        now=lambda: NOW, secure=secure)
     ids = {agency: _fill(parts, state, manifest, events, agency, number) for number, agency in enumerate(("north", "south"))}
     _rules(parts, folder)
-    return ConsoleUnderTest(create_console(parts), parts, [state, access, manifest], ids, texts, replayed)
+    return ConsoleUnderTest(create_console(parts), parts, [state, access, manifest], ids, texts, replayed, gateway)
 
 
 def _fill(parts: Parts, state: Database, manifest: Manifest, events: MemoryStore, agency: str, number: int) -> dict[str, str]:

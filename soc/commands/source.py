@@ -10,18 +10,18 @@ from soc.access.agencies import AgencyStore
 from soc.access.audit import Audit
 from soc.access.sources import KINDS, Source, SourceStore
 from soc.commands.centre import Centre, open_centre
-from soc.commands.output import say, show
-from soc.errors import ConfigError, InputRefused
+from soc.commands.output import quiet, say, show
+from soc.commands.source_wait import AS, OVER_OPTION, TO, await_first, lines, lines_of, print_lines, wait
+from soc.errors import InputRefused
 from soc.event import UNASSIGNED, Lane, Scope, from_micros, to_micros
+from soc.ingest.shipperlines import kind_of_shipper
 from soc.secret import Secret
-from soc.tls import tls_for
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Log sources that may send, and their tokens.", rich_markup_mode="rich")
-
-INGEST_PATH = "/ingest/v1/events"
-"""Where the gateway takes lines."""
+app.command("lines")(lines)
+app.command("wait")(wait)
 
 _Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The source's id: a-z, 0-9, dot, dash, underscore.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -33,7 +33,7 @@ def add(
     ctx: typer.Context,
     source: _Source,
     name: Annotated[str, typer.Option("--name", help="What people call it; the id if not given.")] = "",
-    kind: Annotated[str, typer.Option("--kind", help=f"How it sends: {' or '.join(KINDS)}.")] = "ndjson",
+    kind: Annotated[str, typer.Option("--kind", help=f"How it sends: {' or '.join(KINDS)}; ndjson, or what --as needs, if not given.")] = "",
     agency: Annotated[str, typer.Option("--agency", help="The agency its records belong to.")] = UNASSIGNED,
     permit: Annotated[list[str] | None, typer.Option("--permit", help="Agency its records may name instead; repeat it.")] = None,
     format: Annotated[str, typer.Option("--format", help="The parser; auto lets each record choose.")] = "auto",
@@ -43,15 +43,22 @@ def add(
     retention: Annotated[str, typer.Option("--retention", help="Retention class, as configured.")] = "default",
     address: Annotated[list[str] | None, typer.Option(
         "--address", help="Host or network it sends from, e.g. 10.1.2.0/24; needed for syslog; repeat it.")] = None,
+    shipper: AS = "",
+    over: OVER_OPTION = "",
+    to: TO = "",
+    waits: Annotated[bool, typer.Option("--wait", help="Then wait up to five minutes for its first event, and show it.")] = False,
     as_json: _Json = False,
 ) -> None:
     """Let something send, and print its token, once, with lines to copy. Works with the server running or stopped."""
     from soc.normalise.records import check_format
 
     check_format(format)
+    kind = kind or (kind_of_shipper(shipper) if shipper else "ndjson")
     centre = open_centre(ctx)
     _check(centre, [agency, *(permit or [])], retention)
     zone, now, sources = timezone or centre.config.centre.timezone, _now(), SourceStore(centre.state)
+    if shipper or over:  # what cannot be printed is refused before anything is made
+        lines_of(centre, Source(source, name, kind), shipper, over, to)
     with centre.access.write() as audited:
         made, token = sources.create(
             source, name, now=now, kind=kind, agency=agency, agencies=permit or (), format=format, timezone=zone, year=year,
@@ -59,7 +66,9 @@ def add(
         )
         detail = {"kind": kind, "agency": agency, "agencies": made.agencies, "addresses": made.addresses}
         Audit(centre.access).record(centre.actor, "source.add", source, detail, now=now, connection=audited)
-    _hand_over(centre, made, token, as_json)
+    _hand_over(centre, made, token, as_json, (shipper, over, to))
+    if waits:
+        await_first(centre, made, 300.0, as_json=as_json, since=made.created)
 
 
 @app.command("list")
@@ -86,14 +95,16 @@ def show_(ctx: typer.Context, source: _Source, as_json: _Json = False) -> None:
 
 
 @app.command("rotate")
-def rotate(ctx: typer.Context, source: _Source, as_json: _Json = False) -> None:
+def rotate(ctx: typer.Context, source: _Source, shipper: AS = "", to: TO = "", as_json: _Json = False) -> None:
     """Give a source a fresh token; the old one is worthless within a second."""
     centre = open_centre(ctx)
     now, sources = _now(), SourceStore(centre.state)
+    if shipper:
+        lines_of(centre, sources.get(source, Scope.everything()), shipper, "", to)
     with centre.access.write() as audited:
         token = sources.rotate(source, Scope.everything(), now=now)
         Audit(centre.access).record(centre.actor, "source.rotate", source, now=now, connection=audited)
-    _hand_over(centre, sources.get(source, Scope.everything()), token, as_json)
+    _hand_over(centre, sources.get(source, Scope.everything()), token, as_json, (shipper, "", to))
 
 
 @app.command("disable")
@@ -126,49 +137,24 @@ def _check(centre: Centre, agencies: list[str], retention: str) -> None:
         raise InputRefused(f"no retention class {retention!r}", remedy=f"one of {', '.join(classes)}; see retention.classes")
 
 
-def _hand_over(centre: Centre, source: Source, token: Secret, as_json: bool) -> None:
-    """Print the token, and on stderr what to do with it."""
+def _hand_over(centre: Centre, source: Source, token: Secret, as_json: bool, asked: tuple[str, str, str]) -> None:
+    """Print the lines that were asked for (program, way, host), or else the token, and on stderr what to do with it."""
+    made = lines_of(centre, source, *asked, token.reveal() if asked[0] else "")
     if as_json:
-        show([_row(source) | {"token": token.reveal()}], ["id", "token"], as_json=True)
+        quiet()
+        row = _row(source) | {"token": token.reveal(), "lines": {"file": made.file, "text": made.text, "then": list(made.then)}}
+        show([row], ["id", "token"], as_json=True)
         return
-    for line in _lines(centre, source):
-        say(line)
+    if asked[0]:
+        print_lines(made)
+        if source.kind != "syslog":
+            say("The token stands in these lines. Keep them to yourself: it is not shown again.")
+        return
+    where = f"takes syslog from {', '.join(source.addresses)}. In {made.file} on it" if source.kind == "syslog" else "sends, for example"
+    say(f"Source {source.id} {where}:\n  " + made.text.rstrip().replace("\n", "\n  "))
+    say("Other programs: --as. " + ("Its token, for batches over HTTPS." if source.kind == "syslog" else "Its token (SOC_TOKEN).")
+        + " Keep it now: it is not shown again.")
     typer.echo(token.reveal())
-
-
-def _lines(centre: Centre, source: Source) -> list[str]:
-    gateway, syslog = centre.reached.gateway, centre.reached.syslog
-    if source.kind == "syslog":
-        target = _reachable(syslog.host)
-        return [
-            f"Source {source.id} takes syslog over TCP from {', '.join(source.addresses)}.",
-            f"rsyslog, in /etc/rsyslog.d/90-soc.conf:\n  *.* action(type=\"omfwd\" target=\"{target}\" port=\"{syslog.port}\""
-            " protocol=\"tcp\" TCP_Framing=\"octet-counted\" queue.type=\"LinkedList\" queue.filename=\"soc\""
-            " action.resumeRetryCount=\"-1\")",
-            "Its token, for batches over HTTPS. Keep it now: it is not shown again.",
-        ]
-    scheme, trust = _transport(centre)
-    return [
-        f"Source {source.id}. Send one JSON object a line:",
-        f"  curl{trust} -H \"Authorization: Bearer $SOC_TOKEN\" -H 'Content-Type: application/x-ndjson' "
-        f"--data-binary @events.jsonl {scheme}://{_reachable(gateway.host)}:{gateway.port}{INGEST_PATH}",
-        "Its token (SOC_TOKEN). Keep it now: it is not shown again.",
-    ]
-
-
-def _transport(centre: Centre) -> tuple[str, str]:
-    """The URL's scheme, and curl's option for our own authority. What is wrong with TLS is `serve`'s to say, not ours."""
-    try:
-        files = tls_for(centre.reached, centre.data, centre.reached.gateway.host, "gateway")
-    except ConfigError:
-        return "https", ""
-    if files is None:
-        return "http", ""
-    return "https", f" --cacert {files.authority}" if files.authority else ""
-
-
-def _reachable(host: str) -> str:
-    return "THIS-MACHINE" if host in ("0.0.0.0", "::", "") else host
 
 
 def _row(source: Source) -> dict[str, object]:

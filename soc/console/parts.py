@@ -17,6 +17,7 @@ from soc.config import CentreConfig
 from soc.console.rulepacks import RulePacks
 from soc.detect.rulestore import RuleStore
 from soc.ingest.imports import ImportStore
+from soc.ingest.reach import Reach
 from soc.store.deadletters import DeadLetters
 from soc.store.eventstore import EventStore
 
@@ -29,6 +30,7 @@ _DEFAULTS = CentreConfig()
 class Parts:
     """`health` answers as `soc.health.Health.report`; `replay` has these dead letters read again and returns how many were
     taken (raises StoreError if nobody can); `now` is microseconds since 1970 UTC. `secure`: the console is reached by TLS.
+    `reach` says how senders reach the centre, under a host name or "" (raises InputRefused); `gateway` is its last heartbeat.
     """
 
     events: EventStore
@@ -44,6 +46,8 @@ class Parts:
     audit: Audit
     health: Callable[[], Mapping[str, Any]]
     replay: Callable[[Sequence[int]], int]
+    reach: Callable[[str], Reach]
+    gateway: Callable[[], Mapping[str, Any]]
     now: Callable[[], int]
     name: str = "SOC"
     language: str = "vi"

@@ -22,9 +22,9 @@ from soc.errors import ConfigError, StoreError
 from soc.event import UNASSIGNED, FrameContext, Lane, Origin
 from soc.ingest.accounting import Accounting
 from soc.ingest.batch import Intake
+from soc.ingest.front import Front, Numbered, problem_handlers, problems
 from soc.ingest.lanes import LaneGate
 from soc.ingest.problem import Refusal
-from soc.ingest.receive import Front, Numbered, problem_handlers, problems
 from soc.ingest.request import GatewayLimits, number, stream_name, text, time_of, word, zone
 
 __all__ = ["Audit", "connect_local", "create_local", "listen_local", "peer_uid"]

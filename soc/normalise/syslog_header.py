@@ -136,7 +136,7 @@ def _read_5424(event: Event, m: re.Match[str], text: str, context: FrameContext)
         event["log.syslog.msgid"] = m[5]
     header = Header(program="" if m[3] == "-" else m[3], pid="" if m[4] == "-" else m[4])
     end = _structured(event, text, m.end())
-    header.message = text[end:].removeprefix(" ").removeprefix("\ufeff")
+    header.message = text[end:].removeprefix(" ").removeprefix("\ufeff").lstrip(" ")  # rsyslog's own template leaves a second blank
     return header
 
 

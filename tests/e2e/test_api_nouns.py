@@ -139,6 +139,41 @@ def test_what_is_not_declared_is_refused(reading, path, body):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+def test_a_source_is_made_pointed_at_and_waited_for(console, admin):
+    made = admin.post("/api/v1/sources", json={"id": "beats", "agency": "north", "shipper": "filebeat", "host": "soc.tinh.vn"}).json()
+    assert (made["kind"], made["agency"], made["timezone"]) == ("ndjson", "north", "Asia/Ho_Chi_Minh")
+    assert console.parts.sources.by_token(made["token"]).id == "beats"
+    assert f'password: "{made["token"]}"' in made["lines"]["text"]
+    assert 'hosts: ["http://soc.tinh.vn:8081"]' in made["lines"]["text"]
+    assert console.parts.audit.list(limit=1)[0].action == "source.add"
+    again = admin.get("/api/v1/sources/beats/lines", params={"shipper": "fluent-bit"}).json()
+    assert "HTTP_Passwd         $SOC_TOKEN" in again["text"]
+    assert again["then"][-1] == "systemctl restart fluent-bit"
+    silent = admin.get("/api/v1/sources/beats/heard").json()
+    assert silent == {"received": False, "event": None, "refused": None}
+    console.gateway["turned_away"] = [
+        {"reason": "token", "peer": "10.0.0.7", "source": "", "at": NOW / 1e6 + 1, "count": 3},
+        {"reason": "address", "peer": "10.0.0.6", "source": "beats", "at": NOW / 1e6 - 1, "count": 1}]
+    refused = admin.get("/api/v1/sources/beats/heard").json()["refused"]
+    assert (refused["peer"], refused["count"], refused["why"]) == ("10.0.0.7", 3, "the token is not valid")
+    scoped = console.client(Role.VIEWER).get("/api/v1/sources/beats/heard", params={"since": "2025-10-01T00:00:00Z"}).json()
+    assert scoped["refused"]["peer"] == "10.0.0.6", "who else sends is not told to those of one agency"
+    console.gateway["sources"] = {"beats": {"last_heard": NOW / 1e6 + 2}}
+    assert admin.get("/api/v1/sources/beats/heard").json()["received"]
+
+
+@pytest.mark.parametrize("asked, said", [
+    ({"id": "x", "agency": "nowhere"}, "no agency"), ({"id": "x", "shipper": "nosuch"}, "no lines are known"), ({"id": "X y"}, "a-z"),
+    ({"id": "x", "shipper": "rsyslog"}, "known by its address"), ({"id": "x", "kind": "syslog", "shipper": "curl"}, "takes syslog"),
+    ({"id": "x", "shipper": "rsyslog", "over": "tls", "addresses": ["10.0.0.9"]}, "soc tls init"), ({"id": "x", "format": "nosuch"}, "no format"),
+])
+def test_a_source_that_cannot_be_made_is_refused_and_not_made(reading, asked, said):
+    answer = reading.client(Role.ADMINISTRATOR).post("/api/v1/sources", json=asked)
+    assert answer.status_code in (400, 422)
+    assert said in answer.text
+    assert reading.client(Role.ADMINISTRATOR).get("/api/v1/sources/x").status_code == 404
+
+
 @pytest.mark.parametrize("path", [
     "/api/v1/alerts?agencies=south", "/api/v1/alerts?limit=0", "/api/v1/alerts?limit=5000", "/api/v1/alerts?since=2025-01-01T00:00:00",
     "/api/v1/events?scope=all", "/api/v1/events/top", "/api/v1/rules?enabled=perhaps", "/api/v1/deadletters/x",

@@ -33,6 +33,7 @@ BODIES: dict[str, Any] = {
     "/api/v1/deadletters/replay": {"ids": [1]},
     "/api/v1/users/me/password": {"old": "x", "new": "y"},
     "/api/v1/session": {"name": "x", "password": "y"},
+    "/api/v1/sources": {"id": "another", "shipper": "curl"},
     "/api/v1/setup": {"token": "x", "name": "y", "password": "z"},
 }
 FORMS: dict[str, Any] = {
@@ -41,7 +42,7 @@ FORMS: dict[str, Any] = {
 }
 RAW = {"/api/v1/rulepacks": b"PK\x05\x06" + bytes(18)}
 """Bodies that are neither."""
-QUERIES = {"/api/v1/events/top": "?field=host.name"}
+QUERIES = {"/api/v1/events/top": "?field=host.name", "/api/v1/sources/{source_id}/lines": "?shipper=curl"}
 
 ROUTES = sorted(
     ((method, route) for router in (*api.routers(), *pages.routers()) for route in router.routes

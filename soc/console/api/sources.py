@@ -1,17 +1,23 @@
-"""`/api/v1/sources`: what may send, and shutting it off. Making one, with its token, is `soc source add`."""
+"""`/api/v1/sources`: what may send; making one, the lines that point a sender at it, what came of it, shutting it off."""
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
+from pydantic import AwareDatetime, Field
 
-from alerts.outputs import iso
+from alerts.outputs import event_out, iso
 from soc.access.principal import Principal
 from soc.access.roles import Permission
-from soc.access.sources import Source
+from soc.access.sources import KINDS, Source
 from soc.console.callers import requires
-from soc.console.parts import Given
+from soc.console.parts import Given, Parts
 from soc.console.ranges import JSON, Limit, Strict, Text
+from soc.errors import InputRefused
+from soc.event import UNASSIGNED, Lane, to_micros
+from soc.ingest.heard import Heard, heard
+from soc.ingest.shipperlines import OVER, SHIPPERS, Lines, kind_of_shipper, lines_for
+from soc.normalise.records import check_format
 
 __all__ = ["router"]
 
@@ -29,6 +35,35 @@ class Wanted(Strict):
     limit: Limit = 1000
 
 
+class NewSource(Strict):
+    """A source to be made; `shipper` also asks for the lines of that program, with the token in them."""
+
+    id: Annotated[str, Field(min_length=1, max_length=64)]
+    name: Text = ""
+    kind: Text = Field(default="", description=f"{' or '.join(KINDS)}; what the shipper needs, or ndjson, if not given.")
+    agency: Text = UNASSIGNED
+    addresses: Annotated[list[Text], Field(max_length=1000)] = Field(default_factory=list)
+    format: Text = "auto"
+    timezone: Text = Field(default="", description="Zone of times without one; the centre's if not given.")
+    shipper: Text = Field(default="", description=f"One of {', '.join(SHIPPERS)}.")
+    over: Text = Field(default="", description=f"Way of syslog, one of {', '.join(OVER)}; tls if it is there, else tcp.")
+    host: Text = Field(default="", description="The centre's name as the sender reaches it; found out if not given.")
+
+
+class WantedLines(Strict):
+    """The lines that are wanted."""
+
+    shipper: Text = Field(description=f"One of {', '.join(SHIPPERS)}.")
+    over: Text = Field(default="", description=f"Way of syslog, one of {', '.join(OVER)}; tls if it is there, else tcp.")
+    host: Text = Field(default="", description="The centre's name as the sender reaches it; found out if not given.")
+
+
+class Since(Strict):
+    """A moment."""
+
+    since: AwareDatetime | None = Field(default=None, description="What came from then on, ISO 8601 with a zone; since it was made if not given.")
+
+
 @router.get("")
 def list_(parts: Given, who: Reader, wanted: Annotated[Wanted, Query()]) -> JSON:
     """Sources by id, disabled ones too; tokens are never shown."""
@@ -40,6 +75,45 @@ def list_(parts: Given, who: Reader, wanted: Annotated[Wanted, Query()]) -> JSON
 def get(parts: Given, who: Reader, source_id: str) -> JSON:
     """One source."""
     return JSON(_out(parts.sources.get(source_id, who.scope)))
+
+
+@router.post("")
+def add(parts: Given, who: Writer, asked: NewSource) -> JSON:
+    """Let something send. The token stands in this answer and nowhere else, and, if a shipper is named, in its lines."""
+    if not who.scope.allows(asked.agency) or asked.agency not in parts.agencies.tree(parts.now()):
+        raise InputRefused(f"no agency {asked.agency[:64]!r}", remedy="add it first, or name one of yours")
+    check_format(asked.format)
+    kind = asked.kind or (kind_of_shipper(asked.shipper) if asked.shipper else "ndjson")
+    if asked.shipper:  # what has no lines is refused before anything is made
+        _lines(parts, Source(asked.id, asked.name, kind), asked.shipper, asked.over, asked.host)
+    now = parts.now()
+    made, token = parts.sources.create(
+        asked.id, asked.name, now=now, kind=kind, agency=asked.agency, format=asked.format, timezone=asked.timezone or parts.timezone,
+        lane=Lane.LIVE, addresses=asked.addresses)
+    parts.audit.record(who.actor, "source.add", made.id, {"kind": kind, "agency": made.agency, "addresses": made.addresses}, now=now)
+    answer = _out(made) | {"token": token.reveal()}
+    if asked.shipper:
+        answer["lines"] = _lines_out(_lines(parts, made, asked.shipper, asked.over, asked.host, token.reveal()))
+    return JSON(answer)
+
+
+@router.get("/{source_id}/lines")
+def lines(parts: Given, who: Reader, source_id: str, wanted: Annotated[WantedLines, Query()]) -> JSON:
+    """What points a program at the centre as this source: `text` is the content of `file` (or a command if that is empty),
+    `then` what to do by turns. Where the token belongs, `$SOC_TOKEN` stands: only its hash is kept.
+    """
+    source = parts.sources.get(source_id, who.scope)
+    return JSON(_lines_out(_lines(parts, source, wanted.shipper, wanted.over, wanted.host)))
+
+
+@router.get("/{source_id}/heard")
+def heard_(parts: Given, who: Reader, source_id: str, asked: Annotated[Since, Query()]) -> JSON:
+    """What came of it since a moment, for whoever waits: `event`, the newest; `received`, whether records came, whatever became
+    of them; `refused`, the last attempt that was refused, with why and what to do. Ask once a second.
+    """
+    source = parts.sources.get(source_id, who.scope)
+    since = to_micros(asked.since) if asked.since else source.created
+    return JSON(_heard_out(heard(parts.gateway(), parts.events, source.id, who.scope, since, strangers=who.scope.agencies is None)))
 
 
 @router.post("/{source_id}/disable")
@@ -57,6 +131,25 @@ def enable(parts: Given, who: Writer, source_id: str) -> JSON:
     parts.sources.enable(source_id, who.scope)
     parts.audit.record(who.actor, "source.enable", source_id, now=parts.now())
     return JSON(_out(parts.sources.get(source_id, who.scope)))
+
+
+def _lines(parts: Parts, source: Source, shipper: str, over: str, host: str, token: str = "") -> Lines:
+    if kind_of_shipper(shipper) != source.kind:
+        raise InputRefused(f"{shipper} sends {kind_of_shipper(shipper)}, and {source.id} takes {source.kind}", remedy="make a source for it")
+    return lines_for(shipper, source.id, parts.reach(host), over=over, token=token)
+
+
+def _lines_out(made: Lines) -> dict[str, Any]:
+    return {"file": made.file, "text": made.text, "then": list(made.then)}
+
+
+def _heard_out(found: Heard) -> dict[str, Any]:
+    one = found.refused
+    return {
+        "received": found.received, "event": None if found.event is None else event_out(found.event),
+        "refused": None if one is None else {
+            "at": iso(int(one.at * 1e6)), "reason": one.reason, "peer": one.peer, "count": one.count, "why": one.why, "remedy": one.remedy},
+    }
 
 
 def _out(source: Source) -> dict[str, Any]:

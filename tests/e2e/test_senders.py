@@ -1,0 +1,186 @@
+"""Real senders, started with the lines that `soc source add --as` and `soc source lines` print."""
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from elasticsearch import Elasticsearch, helpers
+
+FAILED = "Failed password for root from 10.0.0.9 port 4 ssh2"
+
+
+def program(name: str, package: str) -> str:
+    """The path of a program; without it the test is skipped, but for the machine that has to have it."""
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if found is None:
+        reason = f"{name} is not here: apt-get install {package}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@pytest.fixture(scope="module")
+def reached(centres: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory, wait_for: Any) -> Iterator[Any]:
+    """A running centre with certificates, and a syslog source for this machine, made for rsyslog over UDP."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    centre = centres(SOC_SYSLOG__TLS_PORT=str(port))
+    centre.soc("tls", "init", "--host", "localhost", "--host", "127.0.0.1")
+    centre.start()
+
+    def listening() -> bool:
+        for one in (port, centre.gateway):
+            socket.create_connection(("127.0.0.1", one), 1).close()
+        return True
+
+    wait_for(listening, 60)
+    centre.lines = {"rsyslog-udp": centre.soc(
+        "source", "add", "here", "--as", "rsyslog", "--over", "udp", "--address", "127.0.0.1").stdout}
+    yield centre
+    assert centre.stop() == 0
+
+
+def lines(centre: Any, shipper: str, over: str) -> str:
+    """What is printed for a program; nothing but the lines is on stdout."""
+    known = centre.lines.get(f"{shipper}-{over}")
+    return known or centre.soc("source", "lines", "here", "--as", shipper, "--over", over).stdout
+
+
+def write_to_log(at: Path, message: str, wait_for: Any) -> None:
+    """As a program logs: by the socket that the daemon listens on. It may still be starting."""
+    def written() -> bool:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+            log.connect(str(at))
+            log.send(f"<38>Feb 28 16:10:11 sshd[7]: {message}".encode())
+        return True
+
+    wait_for(written, 30)
+
+
+def stop(daemon: subprocess.Popen[bytes]) -> None:
+    daemon.terminate()
+    try:
+        daemon.wait(20)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
+
+
+def came(centre: Any, mark: str, wait_for: Any) -> dict[str, Any]:
+    """The event with a mark in its text."""
+    (found,) = wait_for(lambda: centre.json("events", "search", f'"{mark}"'), 45, 0.5)
+    return found
+
+
+@pytest.mark.parametrize("over", ["udp", "tcp", "tls"])
+def test_rsyslog_with_the_printed_lines(reached: Any, wait_for: Any, tmp_path: Path, over: str) -> None:
+    rsyslogd = program("rsyslogd", "rsyslog rsyslog-gnutls")
+    configuration, log = tmp_path / "rsyslog.conf", tmp_path / "log"
+    configuration.write_text(
+        f'global(workDirectory="{tmp_path}")\nmodule(load="imuxsock" SysSock.Use="off")\n'
+        f'input(type="imuxsock" Socket="{log}" ParseHostname="off")\n' + lines(reached, "rsyslog", over))
+    with open(tmp_path / "said", "wb") as said:
+        daemon = subprocess.Popen([rsyslogd, "-n", "-f", configuration, "-i", tmp_path / "pid"], stdout=said, stderr=said)
+    try:
+        write_to_log(log, f"{FAILED} rsyslog{over}", wait_for)
+        event = came(reached, f"rsyslog{over}", wait_for)
+    finally:
+        stop(daemon)
+    assert event["source.ip"] == "10.0.0.9", (tmp_path / "said").read_text()
+    assert (event["soc.source"], event["process.name"]) == ("here", "sshd")
+    assert event["event.original"].startswith("<38>1 ")
+
+
+@pytest.mark.parametrize("over", ["udp", "tcp", "tls"])
+def test_syslog_ng_with_the_printed_lines(reached: Any, wait_for: Any, tmp_path: Path, over: str) -> None:
+    syslog_ng = program("syslog-ng", "syslog-ng-core")
+    version = re.search(r"\((\d+\.\d+)", subprocess.run([syslog_ng, "--version"], capture_output=True, text=True, timeout=60).stdout)
+    assert version
+    configuration, log = tmp_path / "syslog-ng.conf", tmp_path / "log"
+    printed = lines(reached, "syslog-ng", over).replace("disk-buffer(", f'disk-buffer(dir("{tmp_path}") ')  # not among the machine's own
+    configuration.write_text(f'@version: {version[1]}\nsource s_src {{ unix-dgram("{log}"); }};\n{printed}')
+    with open(tmp_path / "said", "wb") as said:
+        daemon = subprocess.Popen(
+            [syslog_ng, "-F", "-f", configuration, "-R", tmp_path / "persist", "-p", tmp_path / "pid", "-c", tmp_path / "control"],
+            stdout=said, stderr=said)
+    try:
+        write_to_log(log, f"{FAILED} ng{over}", wait_for)
+        event = came(reached, f"ng{over}", wait_for)
+    finally:
+        stop(daemon)
+    assert event["source.ip"] == "10.0.0.9", (tmp_path / "said").read_text()
+    assert (event["soc.source"], event["process.name"]) == ("here", "sshd")
+
+
+@pytest.mark.parametrize("over", ["udp", "tcp"])
+def test_logger_as_printed(reached: Any, wait_for: Any, over: str) -> None:
+    program("logger", "bsdutils")
+    command = lines(reached, "logger", over).replace("hello from", f"logger{over} from")
+    subprocess.run(["sh", "-c", command], check=True, timeout=60)
+    event = came(reached, f"logger{over}", wait_for)
+    assert (event["soc.source"], event["process.name"]) == ("here", "soc")
+    assert event["host.name"] == socket.gethostname()
+
+
+def test_curl_as_printed_is_shown_by_the_command_that_waits(reached: Any, wait_for: Any, tmp_path: Path) -> None:
+    """`soc source add --wait`: the line to copy comes at once, and the first event within seconds of its sending."""
+    program("curl", "curl")
+    (tmp_path / "events.jsonl").write_text('{"message": "a first event of its own"}\n')
+    with subprocess.Popen([*command_of(reached), "source", "add", "by-curl", "--as", "curl", "--wait"], env=reached.environment, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as waiting:
+        assert waiting.stdout is not None
+        try:
+            line = waiting.stdout.readline()
+            sent = time.monotonic()
+            done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+            assert '"count":1' in done.stdout.replace(" ", ""), done.stderr
+            shown, said = waiting.communicate(timeout=60)
+        finally:
+            waiting.kill()
+    assert waiting.returncode == 0, said
+    assert "a first event of its own" in shown
+    assert time.monotonic() - sent < 15  # 5 s are promised of a machine that does nothing else
+
+
+def test_waiting_says_why_the_last_attempt_was_refused(reached: Any) -> None:
+    reached.soc("source", "add", "by-nobody")
+    trust = ssl.create_default_context(cafile=str(reached.data / "tls" / "ca.crt"))
+    with socket.create_connection(("127.0.0.1", reached.gateway), 10) as plain, trust.wrap_socket(plain, server_hostname="localhost") as wire:
+        wire.sendall(b"POST /ingest/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer soci_wrong\r\nContent-Length: 2\r\n\r\n{}")
+        assert b" 401 " in wire.recv(1000)
+    done = reached.soc("source", "wait", "by-nobody", "--for", "8", check=False)
+    assert done.returncode == 1
+    assert re.search(r"\d\d:\d\d:\d\d: an attempt from 127\.0\.0\.1 was refused.*the token is not valid.*soc source rotate", done.stderr)
+    assert "Nothing came of by-nobody within 8 s" in done.stderr
+
+
+def test_filebeats_lines_lead_the_elasticsearch_client_here(reached: Any, wait_for: Any) -> None:
+    """The address, login and authority of the printed lines, used by Elasticsearch's own client."""
+    printed = reached.soc("source", "add", "beats", "--as", "filebeat").stdout
+    output = yaml.safe_load(printed)["output.elasticsearch"]
+    with Elasticsearch(output["hosts"], basic_auth=(output["username"], output["password"]), ca_certs=output["ssl.certificate_authorities"][0],
+                       request_timeout=60) as client:
+        actions = ({"_op_type": "create", "_index": "filebeat", "_source": {
+            "@timestamp": "2026-02-28T09:10:11.000Z", "message": f"Feb 28 16:10:11 web1 sshd[7]: {FAILED}", "mark": f"beat-{n}",
+            "host": {"name": "web1"}, "log": {"file": {"path": "/var/log/auth.log"}}}} for n in range(250))
+        assert helpers.bulk(client, actions, chunk_size=100) == (250, [])
+    wait_for(lambda: reached.count("soc.source:beats") == 250, 45, 0.5)
+    (event,) = reached.json("events", "search", "soc.source:beats beat-249")
+    assert (event["host.name"], event["log.file.path"]) == ("web1", "/var/log/auth.log")
+
+
+def command_of(centre: Any) -> list[str]:
+    return [*centre.within, sys.executable, "-m", "soc.cli"]
