@@ -282,6 +282,7 @@ def run_console(role: Role, config_file: Path | None) -> None:
     from soc.console.connections import bounded_http
     from soc.console.parts import Parts
     from soc.console.rulepacks import RulePacks
+    from soc.demo.centre import Demonstration
     from soc.detect.ledger import Ledger
     from soc.detect.lists import kept_folders
     from soc.detect.rulestore import RuleStore
@@ -307,11 +308,13 @@ def run_console(role: Role, config_file: Path | None) -> None:
 
     events = EmbeddedStore(role.data, Manifest.open(role.data), memory_limit=f"{config.store.memory_limit >> 20}MB",
                            threads=config.store.threads, timeout=config.store.query_timeout)
+    demonstration = Demonstration(state=state, access=access, manifest=Manifest.open(role.data),
+                                  gateway=lambda: GatewayClient(role.data / "run" / "gateway.sock", patience=10.0))
     app = create_console(Parts(
         events=events,
         alerts=AlertStore(state), rules=RuleStore(state, kept_folders(config, role.data)[0]), sources=SourceStore(state),
         packs=RulePacks(role.data, config_file, state, address=config.rules.release_url, sha256=config.rules.release_sha256),
-        imports=ImportStore(state), letters=letters,
+        imports=ImportStore(state), demonstration=demonstration, letters=letters,
         agencies=AgencyStore(access), doors=Authentication(
             access, session=int(config.console.session * 1e6), idle=int(config.console.idle * 1e6), centre=config.centre.name),
         setup=Setup(access, centre=config.centre.name),

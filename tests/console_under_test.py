@@ -26,6 +26,7 @@ from soc.console.app import create_console
 from soc.console.parts import Parts
 from soc.console.rulepacks import RulePacks
 from soc.database import ACCESS, STATE, Database, sqlite_url
+from soc.demo.centre import Demonstration
 from soc.detect.match import Atom, Match
 from soc.detect.rulestore import RuleStore
 from soc.event import Lane, Origin, Position
@@ -118,6 +119,7 @@ def build(folder: Path, *, users: bool = True, secure: bool = False, health: dic
     events = MemoryStore()
     parts = Parts(
         events=events, alerts=AlertStore(state), rules=RuleStore(state), packs=RulePacks(folder, None, state, address="http://127.0.0.1:9/rules.zip"), sources=SourceStore(state), imports=ImportStore(state),
+        demonstration=Demonstration(state=state, access=access, manifest=manifest),
         letters=DeadLetters(manifest), agencies=agencies, doors=doors, setup=Setup(access, centre=centre), audit=Audit(access),
         health=lambda: health if health is not None else _health(), replay=replay,
         reach=lambda host: Reach(host or "soc.test", 8081, False, host or "soc.test", 5514, 0), gateway=lambda: gateway,

@@ -15,6 +15,7 @@ from soc.access.setup import Setup
 from soc.access.sources import SourceStore
 from soc.config import CentreConfig
 from soc.console.rulepacks import RulePacks
+from soc.demo.centre import Demonstration
 from soc.detect.rulestore import RuleStore
 from soc.ingest.imports import ImportStore
 from soc.ingest.reach import Reach
@@ -39,6 +40,7 @@ class Parts:
     packs: RulePacks
     sources: SourceStore
     imports: ImportStore
+    demonstration: Demonstration
     letters: DeadLetters
     agencies: AgencyStore
     doors: Authentication

@@ -6,7 +6,8 @@ import pytest
 from soc.access.roles import Role
 from tests.console_under_test import build, quick_hashes
 
-NOUNS = {"events", "alerts", "rulepacks", "rules", "sources", "imports", "deadletters", "agencies", "users", "health", "session", "setup"}
+NOUNS = {"events", "alerts", "rulepacks", "rules", "sources", "imports", "deadletters", "agencies", "users", "health", "session", "setup",
+         "demonstration"}
 
 
 @pytest.fixture

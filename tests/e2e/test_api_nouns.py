@@ -6,7 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 from soc.access.roles import Role
+from soc.demo.plots import PLOTS
+from soc.demo.record import begin
+from soc.demo.story import SHORTEST
 from soc.errors import StoreError
+from soc.event import Scope
 from tests.console_under_test import EVIL, NOW, PASSWORD, RULE, ConsoleUnderTest, build, quick_hashes
 
 
@@ -117,6 +121,19 @@ def test_sources_imports_dead_letters_agencies_users_health(console, admin):
     me = console.client(Role.VIEWER).get("/api/v1/users/me").json()
     assert (me["name"], me["agencies"], me["via"]) == ("viewer", ["north"], "token")
     assert admin.get("/api/v1/health").json()["status"] == "warning"
+
+
+def test_a_demonstration_is_told_of_and_taken_away(console, admin):
+    assert admin.get("/api/v1/demonstration").json() == {"there": False, "planted": []}
+    begin(console.parts.imports, seed=1, start=NOW - SHORTEST, end=NOW, pid=1, now=NOW)
+    told = admin.get("/api/v1/demonstration").json()
+    assert told["there"]
+    assert {one["id"]: (one["public"], one["alerts"]) for one in told["planted"]} == {plot.id: (plot.public, []) for plot in PLOTS}
+    before = console.parts.alerts.count(Scope.everything())
+    assert admin.delete("/api/v1/demonstration").json() == {"events": 0, "alerts": 0, "agencies": [], "kept": []}
+    assert not admin.get("/api/v1/demonstration").json()["there"]
+    assert console.parts.alerts.count(Scope.everything()) == before > 0
+    assert console.client(Role.ANALYST).delete("/api/v1/demonstration").status_code == 403
 
 
 @pytest.mark.parametrize(("path", "body"), [

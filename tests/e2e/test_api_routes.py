@@ -147,4 +147,4 @@ def test_every_answer_carries_the_safety_headers(console, method, path):
 def test_permissions_all_have_a_route_or_are_the_command_lines_own():
     asked = {declared(route) for _, route in ROUTES}
     assert set(Permission) - asked == {
-        Permission.IMPORTS_WRITE, Permission.AGENCIES_WRITE, Permission.USERS_WRITE, Permission.AUDIT_READ, Permission.STORE_WRITE}
+        Permission.AGENCIES_WRITE, Permission.USERS_WRITE, Permission.AUDIT_READ, Permission.STORE_WRITE}
