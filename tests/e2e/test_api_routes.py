@@ -38,7 +38,8 @@ BODIES: dict[str, Any] = {
 }
 FORMS: dict[str, Any] = {
     "/alerts/{alert_id}": {"do": "comment", "text": "seen"}, "/rules/{rule_id}": {"do": "disable"}, "/deadletters/{number}": {},
-    "/rulepacks/fetch": {}, "/logout": {}, "/login": {"name": "x", "password": "y"}, "/setup": {"token": "x"},
+    "/rulepacks/fetch": {},
+    "/sources/new": {"name": "one-more", "shipper": "curl"}, "/sources/{source_id}": {"on": "true"}, "/logout": {}, "/login": {"name": "x", "password": "y"}, "/setup": {"token": "x"},
 }
 RAW = {"/api/v1/rulepacks": b"PK\x05\x06" + bytes(18)}
 """Bodies that are neither."""

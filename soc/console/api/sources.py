@@ -19,7 +19,7 @@ from soc.ingest.heard import Heard, heard
 from soc.ingest.shipperlines import OVER, SHIPPERS, Lines, kind_of_shipper, lines_for
 from soc.normalise.records import check_format
 
-__all__ = ["router"]
+__all__ = ["NewSource", "add_source", "lines_of", "router", "switch_source"]
 
 router = APIRouter(prefix="/api/v1/sources", tags=["sources"])
 
@@ -80,20 +80,10 @@ def get(parts: Given, who: Reader, source_id: str) -> JSON:
 @router.post("")
 def add(parts: Given, who: Writer, asked: NewSource) -> JSON:
     """Let something send. The token stands in this answer and nowhere else, and, if a shipper is named, in its lines."""
-    if not who.scope.allows(asked.agency) or asked.agency not in parts.agencies.tree(parts.now()):
-        raise InputRefused(f"no agency {asked.agency[:64]!r}", remedy="add it first, or name one of yours")
-    check_format(asked.format)
-    kind = asked.kind or (kind_of_shipper(asked.shipper) if asked.shipper else "ndjson")
-    if asked.shipper:  # what has no lines is refused before anything is made
-        _lines(parts, Source(asked.id, asked.name, kind), asked.shipper, asked.over, asked.host)
-    now = parts.now()
-    made, token = parts.sources.create(
-        asked.id, asked.name, now=now, kind=kind, agency=asked.agency, format=asked.format, timezone=asked.timezone or parts.timezone,
-        lane=Lane.LIVE, addresses=asked.addresses)
-    parts.audit.record(who.actor, "source.add", made.id, {"kind": kind, "agency": made.agency, "addresses": made.addresses}, now=now)
-    answer = _out(made) | {"token": token.reveal()}
-    if asked.shipper:
-        answer["lines"] = _lines_out(_lines(parts, made, asked.shipper, asked.over, asked.host, token.reveal()))
+    made, token, found = add_source(parts, who, asked)
+    answer = _out(made) | {"token": token}
+    if found is not None:
+        answer["lines"] = _lines_out(found)
     return JSON(answer)
 
 
@@ -103,7 +93,7 @@ def lines(parts: Given, who: Reader, source_id: str, wanted: Annotated[WantedLin
     `then` what to do by turns. Where the token belongs, `$SOC_TOKEN` stands: only its hash is kept.
     """
     source = parts.sources.get(source_id, who.scope)
-    return JSON(_lines_out(_lines(parts, source, wanted.shipper, wanted.over, wanted.host)))
+    return JSON(_lines_out(lines_of(parts, source, wanted.shipper, wanted.over, wanted.host)))
 
 
 @router.get("/{source_id}/heard")
@@ -119,21 +109,45 @@ def heard_(parts: Given, who: Reader, source_id: str, asked: Annotated[Since, Qu
 @router.post("/{source_id}/disable")
 def disable(parts: Given, who: Writer, source_id: str) -> JSON:
     """Take nothing more from it."""
-    now = parts.now()
-    parts.sources.disable(source_id, who.scope, now=now)
-    parts.audit.record(who.actor, "source.disable", source_id, now=now)
-    return JSON(_out(parts.sources.get(source_id, who.scope)))
+    return JSON(_out(switch_source(parts, who, source_id, on=False)))
 
 
 @router.post("/{source_id}/enable")
 def enable(parts: Given, who: Writer, source_id: str) -> JSON:
     """Take from it again, under the token it had."""
-    parts.sources.enable(source_id, who.scope)
-    parts.audit.record(who.actor, "source.enable", source_id, now=parts.now())
-    return JSON(_out(parts.sources.get(source_id, who.scope)))
+    return JSON(_out(switch_source(parts, who, source_id, on=True)))
 
 
-def _lines(parts: Parts, source: Source, shipper: str, over: str, host: str, token: str = "") -> Lines:
+def add_source(parts: Parts, who: Principal, asked: NewSource) -> tuple[Source, str, Lines | None]:
+    """A new source, its token, and the lines for its shipper if one is named. Raises InputRefused, before anything is made."""
+    if not who.scope.allows(asked.agency) or asked.agency not in parts.agencies.tree(parts.now()):
+        raise InputRefused(f"no agency {asked.agency[:64]!r}", remedy="add it first, or name one of yours")
+    check_format(asked.format)
+    kind = asked.kind or (kind_of_shipper(asked.shipper) if asked.shipper else "ndjson")
+    if asked.shipper:  # what has no lines is refused before anything is made
+        lines_of(parts, Source(asked.id, asked.name, kind), asked.shipper, asked.over, asked.host)
+    now = parts.now()
+    made, token = parts.sources.create(
+        asked.id, asked.name, now=now, kind=kind, agency=asked.agency, format=asked.format, timezone=asked.timezone or parts.timezone,
+        lane=Lane.LIVE, addresses=asked.addresses)
+    parts.audit.record(who.actor, "source.add", made.id, {"kind": kind, "agency": made.agency, "addresses": made.addresses}, now=now)
+    said = token.reveal()
+    return made, said, lines_of(parts, made, asked.shipper, asked.over, asked.host, said) if asked.shipper else None
+
+
+def switch_source(parts: Parts, who: Principal, source_id: str, *, on: bool) -> Source:
+    """Take from it again, under the token it had, or take nothing more. Raises NotFoundError."""
+    now = parts.now()
+    if on:
+        parts.sources.enable(source_id, who.scope)
+    else:
+        parts.sources.disable(source_id, who.scope, now=now)
+    parts.audit.record(who.actor, "source.enable" if on else "source.disable", source_id, now=now)
+    return parts.sources.get(source_id, who.scope)
+
+
+def lines_of(parts: Parts, source: Source, shipper: str, over: str, host: str, token: str = "") -> Lines:
+    """What points a program at the centre as this source. Raises InputRefused (another kind; a way that is not listened to)."""
     if kind_of_shipper(shipper) != source.kind:
         raise InputRefused(f"{shipper} sends {kind_of_shipper(shipper)}, and {source.id} takes {source.kind}", remedy="make a source for it")
     return lines_for(shipper, source.id, parts.reach(host), over=over, token=token)

@@ -29,7 +29,8 @@ LANGUAGE_COOKIE = "soc_language"
 _MENU = (
     ("/", "menu.overview", Permission.ALERTS_READ), ("/alerts", "menu.alerts", Permission.ALERTS_READ),
     ("/events", "menu.events", Permission.EVENTS_READ), ("/rules", "menu.rules", Permission.RULES_READ),
-    ("/imports", "menu.imports", Permission.IMPORTS_READ), ("/deadletters", "menu.deadletters", Permission.DEADLETTERS_READ),
+    ("/sources", "menu.sources", Permission.SOURCES_READ), ("/imports", "menu.imports", Permission.IMPORTS_READ),
+    ("/deadletters", "menu.deadletters", Permission.DEADLETTERS_READ),
     ("/api", "menu.api", Permission.ACCOUNT_OWN),
 )
 
