@@ -13,7 +13,7 @@ __all__ = ["Heard", "Refused", "heard"]
 _WHY = {
     "token": ("the token is not valid", "take it from `soc source add`, or make a new one: soc source rotate"),
     "address": ("the token is bound to other addresses", "add the address to the source, or send from a bound one"),
-    "syslog_unknown": ("no syslog source has the sender's address", "make one: soc source add NAME --kind syslog --address {peer}"),
+    "syslog_unknown": ("no syslog source has the sender's address", "add one: `soc source add NAME --kind syslog --address ADDRESS`"),
     "syslog_empty": ("the message is empty", "send one with text"),
     "syslog_reset": ("the connection broke off, or TLS failed", "see what the sender's own log says of the certificate"),
     "syslog_connections": ("too many syslog connections are open", "close some, or raise syslog.max_connections"),
@@ -72,4 +72,4 @@ def heard(gateway: Mapping[str, Any], events: EventStore, source: str, scope: Sc
 def _refused(one: Mapping[str, Any]) -> Refused:
     reason, peer = str(one.get("reason", "")), str(one.get("peer", ""))
     why, remedy = _WHY.get(reason, (reason.replace("_", " "), "see docs/ingest.md, Refusals"))
-    return Refused(float(one["at"]), reason, peer, int(one.get("count", 1)), why, remedy.format(peer=peer))
+    return Refused(float(one["at"]), reason, peer, int(one.get("count", 1)), why, remedy)

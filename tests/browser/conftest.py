@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.e2e.conftest import Centre
+from tests.e2e.conftest import Centre, wait_for
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -85,6 +86,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
     """A running centre for the tests of a module, without users yet."""
     made = Centre(tmp_path_factory.mktemp("centre"))
     made.up()
+    wait_for(lambda: socket.create_connection(("127.0.0.1", made.console), 1).close() is None, 60)
     yield made
     made.kill()
 

@@ -1,7 +1,6 @@
 """Sources as pages: who sends and when last, adding one with the lines for its program, and what came of it."""
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
@@ -16,7 +15,7 @@ from soc.console.pages.parts import Looks
 from soc.console.pages.render import see
 from soc.console.parts import Given, Parts
 from soc.console.ranges import Strict, Text
-from soc.errors import InputRefused
+from soc.errors import DuplicateError, InputRefused, SocError
 from soc.event import UNASSIGNED
 from soc.ingest.heard import heard
 from soc.ingest.shipperlines import OVER, SHIPPERS, kind_of_shipper
@@ -79,7 +78,7 @@ def add(parts: Given, looks: Looks, request: Request, who: Writer, asked: Annota
                          over=asked.over if kind_of_shipper(asked.shipper) == "syslog" else "",
                          addresses=asked.addresses.replace(",", " ").split())
         made, token, lines = add_source(parts, who, wish)
-    except InputRefused as refused:
+    except (InputRefused, DuplicateError) as refused:
         return _form(parts, looks, request, who, asked, refused=refused)
     return _page(parts, looks, request, who, made, lines=lines, shipper=asked.shipper, over=wish.over, token=token, back=f"/sources/{made.id}")
 
@@ -110,7 +109,7 @@ def switch(parts: Given, who: Writer, source_id: str, asked: Annotated[Switch, F
     return see(f"/sources/{source_id}")
 
 
-def _form(parts: Parts, looks: Looks, request: Request, who: Principal, asked: Addition, *, refused: InputRefused | None = None) -> Response:
+def _form(parts: Parts, looks: Looks, request: Request, who: Principal, asked: Addition, *, refused: SocError | None = None) -> Response:
     return looks.page(
         request, "source_new.html", who, status=422 if refused else 200, asked=asked, refused=refused, shippers=SHIPPERS, ways=OVER,
         agencies=parts.agencies.list(who.scope, at=parts.now()), back="/sources/new")
@@ -121,18 +120,13 @@ def _page(parts: Parts, looks: Looks, request: Request, who: Principal, source: 
     values: dict[str, Any] = {
         "lines": None, "refused": None, "token": "", "shipper": shipper, "over": over, "ways": OVER,
         "shippers": [one for one in SHIPPERS if kind_of_shipper(one) == source.kind],
-        "tally": _tallies(parts).get(source.id, _NOTHING), "may_write": who.may(Permission.SOURCES_WRITE)}
+        "may_write": who.may(Permission.SOURCES_WRITE)}
     return looks.page(request, "source.html", who, source=source, **(values | more | _heard(parts, who, source)))
 
 
-def _heard(parts: Parts, who: Principal, source: Source) -> dict[str, object]:
+def _heard(parts: Parts, who: Principal, source: Source) -> dict[str, Any]:
     found = heard(parts.gateway(), parts.events, source.id, who.scope, source.created, strangers=who.scope.agencies is None)
-    event = found.event or {}
-    return {"found": found, "received": _micros(event.get("event.ingested")), "created": _micros(event.get("@timestamp"))}
-
-
-def _micros(value: object) -> object:
-    return int(value.timestamp() * 1e6) if isinstance(value, datetime) else value
+    return {"found": found, "tally": _tallies(parts).get(source.id, _NOTHING), "received": (found.event or {}).get("event.ingested")}
 
 
 def _tallies(parts: Parts) -> dict[str, dict[str, Any]]:
