@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,28 @@ def test_a_damaged_zip_says_so_with_its_remedy_and_changes_nothing(newcomer: New
 def test_without_the_csrf_token_or_the_permission_nothing_comes(newcomer: Newcomer) -> None:
     assert newcomer.browser.post("/api/v1/rulepacks", content=PACKED).status_code == 403
     assert httpx.post(f"{newcomer.browser.base_url}/api/v1/rulepacks", content=PACKED).status_code == 401
+
+
+def test_a_console_that_is_killed_meanwhile_leaves_no_half_pack_and_it_may_be_started_again(newcomer: Newcomer) -> None:
+    before = newcomer.ended()["packs"]
+    large = release(rules=3000, first=1000)
+    assert newcomer.browser.post("/api/v1/rulepacks", params={"name": "large"}, content=large, headers=newcomer.csrf()).status_code == 202
+    wait_for(lambda: (now := newcomer.state()["work"])["what"] == "large" and now["stage"] == "importing", 60, 0.05)
+    os.kill(newcomer.centre.pids()["console"], signal.SIGKILL)
+    found = wait_for(lambda: (now := calmly(newcomer))["work"]["state"] == "interrupted" and now, 60, 0.3)
+    assert found["packs"] == before
+    assert list((newcomer.centre.data / "tmp").glob("rulepack-*")) == []
+    assert "ngắt" in newcomer.browser.get("/rulepacks").text
+    assert newcomer.browser.post("/api/v1/rulepacks", params={"name": "large"}, content=large, headers=newcomer.csrf()).status_code == 202
+    assert newcomer.ended()["work"]["report"]["rules"] == 3000
+
+
+def calmly(newcomer: Newcomer) -> dict[str, Any]:
+    """The state, or nothing while the console is away."""
+    try:
+        return newcomer.state()
+    except httpx.TransportError:
+        return {"work": {"state": "away"}}
 
 
 def test_by_command_with_version_and_checksum(tmp_path: Path, server: ReleaseServer) -> None:
