@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,10 @@ class Clone:
         done = subprocess.run([*self.within, *words], cwd=self.path, env=self.environment, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
+
+    def soc(self, *words: str) -> str:
+        """Type a command of ours."""
+        return self.type(".venv/bin/python", "-m", "soc.cli", *words)
 
     def stop(self) -> None:
         if self.process is not None:
@@ -101,10 +106,22 @@ def test_from_make_run_to_an_alert_of_ones_own(clone: Clone, browsers: Callable[
     expect(page.get_by_role("row").filter(has_text=re.compile(r"^sigma\s*40"))).to_be_visible(timeout=120_000)
     expect(page.locator("#work")).to_contain_text("sigma: 40 rules, 40 on, 0 refused.")
 
-    # The first server: a source, one line written on it, and its alert.
-    said = clone.type(".venv/bin/python", "-m", "soc.cli", "source", "add", "portal-1", "--kind", "syslog", "--address", "127.0.0.1")
-    assert f'port="{clone.syslog}"' in said
-    clone.type("logger", "--server", "127.0.0.1", "--port", str(clone.syslog), "--tcp", "--octet-count", "--tag", "portal", "release-marker-7 was here")
+    # Something true to look at: the demonstration's alerts are there already.
+    page.get_by_role("link", name="Alerts", exact=True).click()
+    planted = page.locator("tbody tr")
+    for _ in range(120):
+        if planted.count() > 5:
+            break
+        page.wait_for_timeout(500)
+        page.reload()
+    assert planted.count() > 5
+
+    # The first server: a source, the line that it prints with another text, and its alert.
+    said = clone.soc("source", "add", "portal-1", "--as", "logger", "--address", "127.0.0.1")
+    line = next(one for one in said.splitlines() if one.startswith("logger "))
+    assert f"{clone.syslog}" in line
+    clone.type(*shlex.split(line)[:-1], "release-marker-7 was here")
+    assert "release-marker-7" in clone.soc("source", "wait", "portal-1")
     page.get_by_role("link", name="Alerts", exact=True).click()
     alert = page.get_by_role("link", name="A line that nobody else writes 7")
     for _ in range(60):
@@ -114,6 +131,12 @@ def test_from_make_run_to_an_alert_of_ones_own(clone: Clone, browsers: Callable[
         page.reload()
     alert.click()
     expect(page.get_by_role("heading", name="A line that nobody else writes 7")).to_be_visible()
+
+    # Seen enough: the demonstration goes, and nothing else.
+    clone.soc("demo", "remove", "--yes")
+    page.get_by_role("link", name="Alerts", exact=True).click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.get_by_role("link", name="A line that nobody else writes 7")).to_be_visible()
     assert faults == []
 
 
