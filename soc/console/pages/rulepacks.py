@@ -30,7 +30,12 @@ class Wish(Strict):
 @router.get("")
 def page(parts: Given, looks: Looks, request: Request, who: Reader) -> Response:
     """The page."""
-    shown = parts.packs.state() | {"packs": parts.packs.rows()}
+    findings = parts.demonstration.findings() if parts.demonstration.there() else ()
+    unseen = [one.planted for one in findings if one.planted.public and not one.alerts]
+    here = parts.rules.known([rule for one in unseen for rule in one.rules], enabled=True)
+    shown = parts.packs.state() | {
+        "packs": parts.packs.rows(), "planted": len(findings), "unseen": [one for one in unseen if here.isdisjoint(one.rules)],
+        "passed": [one for one in unseen if not here.isdisjoint(one.rules)]}
     return looks.page(request, "rulepacks.html", who, may_write=who.may(Permission.RULES_WRITE), **shown)
 
 
