@@ -339,8 +339,10 @@ def run_console(role: Role, config_file: Path | None) -> None:
 
 
 def run_demonstration(role: Role, config_file: Path | None) -> None:
-    """The invented agencies of `soc serve --demo`: their past, then their present."""
+    """The invented agencies of `soc serve --demo`: their past, then their present; beside them this machine's own logs."""
+    from soc import machine
     from soc.demo.player import Player
+    from soc.ingest.deliver import GatewayClient
     from soc.store.manifest import Manifest
 
     state, access = open_databases(role.data, role.config)
@@ -350,8 +352,20 @@ def run_demonstration(role: Role, config_file: Path | None) -> None:
         role.beat()
         return role.stopping.wait(seconds)
 
-    Player(data=role.data, state=state, access=access, manifest=Manifest.open(role.data), language=role.config.centre.language,
-           rules=[*where, "rules", "import", "--builtin"], wait=wait, now=now_micros).run()
+    player = Player(data=role.data, state=state, access=access, manifest=Manifest.open(role.data), language=role.config.centre.language,
+                    rules=[*where, "rules", "import", "--builtin"], wait=wait, now=now_micros)
+    client = GatewayClient(role.data / "run" / "gateway.sock", patience=5.0)
+    logs = machine.own_logs(role.config.machine.files, journal=role.config.machine.journal)
+    follower = machine.Follower(logs, client, role.data / "own-logs.json", now_micros)
+
+    def follow() -> None:
+        while not player.decided.wait(0.2):
+            if role.stopping.is_set():
+                return
+        machine.run(follower, role.stopping.wait)
+
+    threading.Thread(target=follow, name="own-logs", daemon=True).start()
+    player.run()
 
 
 # ---- running them

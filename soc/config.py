@@ -23,7 +23,7 @@ from soc.setting import Kind, Setting, duration, setting
 
 __all__ = [
     "CentreConfig", "CompactionConfig", "Config", "ConsoleConfig", "DatabaseConfig", "DetectorConfig", "DiskConfig",
-    "GatewayConfig", "JournalConfig", "LoggingConfig", "NormaliserConfig", "RetentionConfig", "StoreConfig",
+    "GatewayConfig", "JournalConfig", "LoggingConfig", "MachineConfig", "NormaliserConfig", "RetentionConfig", "StoreConfig",
     "SyslogConfig", "TlsConfig", "render", "settings",
 ]
 
@@ -173,6 +173,16 @@ class RulesConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MachineConfig:
+    """This machine's own logs, which `soc serve --demo` follows."""
+
+    journal: bool = setting(Kind.FLAG, "true", "Whether to follow systemd's journal where there is one.")
+    files: str = setting(
+        Kind.TEXT, "/var/log/auth.log /var/log/secure /var/log/syslog /var/log/messages /var/log/nginx/*.log",
+        "Files to follow, patterns between blanks; those that rsyslog writes of the journal are left out where that is followed.")
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseConfig:
     """Where state lies: alerts, rules, ledger, imports, users, audit."""
 
@@ -207,6 +217,7 @@ class Config:
     disk: DiskConfig = field(default_factory=DiskConfig)
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     rules: RulesConfig = field(default_factory=RulesConfig)
+    machine: MachineConfig = field(default_factory=MachineConfig)
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
 

@@ -59,14 +59,14 @@ def serve(
             """Say the addresses once, as soon as they answer."""
             if listeners and (all(_answers(*one) for one in listeners) or time.monotonic() > until):
                 with suppress(SocError, OSError):  # a full disk takes no set-up token and must not end the centre: tried again
-                    say("\n".join(_addresses(options, config, role or ROLES)))
+                    say("\n".join(_addresses(options, config, role or ROLES, demo)))
                     listeners.clear()
 
         supervisor.run(announce)
         say("Stopped.")
 
 
-def _addresses(options: Options, config: Config, roles: Sequence[str]) -> Iterator[str]:
+def _addresses(options: Options, config: Config, roles: Sequence[str], demo: bool) -> Iterator[str]:
     from soc.supervisor import apart
 
     if "console" in roles:
@@ -79,6 +79,15 @@ def _addresses(options: Options, config: Config, roles: Sequence[str]) -> Iterat
             yield f"Syslog    {_host(options, config, config.syslog.host)}:{config.syslog.port} (UDP and TCP)"
         if config.syslog.enabled and apart(_has_certificates, options, config):
             yield f"Syslog    {_host(options, config, config.syslog.host)}:{config.syslog.tls_port} (TLS)"
+    if demo:
+        from soc.machine import own_logs
+
+        logs = own_logs(config.machine.files, journal=config.machine.journal)
+        if names := [one.name for one in logs if not one.remedy]:
+            yield f"Follows   {', '.join(names)}   (this machine's own logs, as they grow)"
+        for one in logs:
+            if one.remedy:
+                yield f"Not read  {one.name}: {one.remedy}   (then log in again and start anew)"
     yield from afar(config, options, roles, certificates=apart(_has_certificates, options, config))
 
 

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -42,6 +43,8 @@ class Player:
         self._data, self._state, self._access, self._manifest = data, state, access, manifest
         self._language, self._rules, self._wait, self._now = language, list(rules), wait, now
         self._store = ImportStore(state)
+        self.decided = threading.Event()
+        """Set once it is clear whether there is a demonstration here: from then on other records may come."""
 
     def run(self) -> None:
         """Play until it is told to stop or the demonstration is removed; then only wait."""
@@ -52,6 +55,7 @@ class Player:
             while not self._wait(0.0):
                 try:
                     found = self._found()
+                    self.decided.set()
                     if found is None:
                         break
                     if found.state == RUNNING and not self._past(found, client):

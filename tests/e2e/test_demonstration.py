@@ -39,6 +39,7 @@ def test_each_attack_is_found_no_twin_is_and_all_of_it_goes(centre: Any, wait_fo
     public = Path(os.environ.get("SOC_TEST_DATA", "/nowhere")) / "sigma-rules.zip"
     if public.exists():
         centre.soc("rules", "import", str(public))
+    centre.environment |= {"SOC_MACHINE__JOURNAL": "false", "SOC_MACHINE__FILES": ""}
     centre.up("--demo")
     story = wait_for(lambda: told(centre.data), 180, 0.5)
     shown = evidence(centre.data)
@@ -85,8 +86,39 @@ def test_a_folder_that_has_something_gets_no_demonstration(centre: Any, wait_for
     real = tmp_path / "real.log"
     real.write_text("Nov 26 18:00:01 may-that sshd[77]: Accepted publickey for an from 10.1.1.1 port 5022 ssh2\n")
     centre.soc("import", str(real))
+    centre.environment |= {"SOC_MACHINE__JOURNAL": "false", "SOC_MACHINE__FILES": ""}
     centre.up("--demo")
     wait_for(lambda: "demonstration" in centre.pids() and (centre.data / "run" / "demonstration.json").exists(), 30)
     assert centre.soc("demo", "status", check=False).returncode == 1
     assert centre.count() == 1
     assert [agency["id"] for agency in centre.json("agency", "list")] == ["unassigned"]
+
+
+def test_this_machines_own_logs_are_followed_exactly_and_stay(centre: Any, wait_for: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "logs of mine"
+    folder.mkdir()
+    log, other = folder / "auth.log", folder / "khác.log"
+    log.write_text("Nov 26 17:59:01 may-that sshd[70]: Accepted publickey for an from 10.1.1.1 port 5000 ssh2\n")
+    other.touch()
+    centre.environment |= {"SOC_MACHINE__JOURNAL": "false", "SOC_MACHINE__FILES": f"'{folder}/*.log'"}
+    centre.up("--demo")
+    wait_for(lambda: told(centre.data), 120, 0.5)
+    wait_for(lambda: str(log) in (centre.data / "own-logs.json").read_text(), 30)
+    assert f"Follows   {log}, {other}" in wait_for(lambda: "Follows" in centre.log.read_text() and centre.log.read_text(), 30)
+
+    def write(first: int, last: int) -> None:
+        with log.open("a") as file:
+            file.writelines(f"Nov 26 18:00:01 may-that sshd[{n}]: Accepted password for root from 203.0.113.99 port {n} ssh2\n" for n in range(first, last))
+
+    write(1000, 1700)
+    wait_for(lambda: centre.count("soc.origin:live") >= 500, 60, 0.5)
+    os.kill(centre.pids()["demonstration"], 9)
+    write(1700, 1800)
+    log.rename(folder / "auth.log.1")
+    write(1800, 2000)
+    wait_for(lambda: centre.count("soc.origin:live") >= 1000, 60, 0.5)
+    centre.soc("demo", "remove", "--yes")
+    centre.settled()
+    assert centre.count() == centre.count("soc.origin:live") == 1000
+    assert "Root logs in with a password from outside" in {alert["title"] for alert in centre.json("alerts", "list")}
+    assert centre.stop() == 0
