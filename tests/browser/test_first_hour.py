@@ -6,9 +6,11 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,33 @@ def shipped() -> list[Path]:
     return [path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file() and not made & set(path.relative_to(ROOT).parts)]
 
 
+@contextmanager
+def logging_by(shipper: str, lines: str, clone: Clone, folder: Path) -> Iterator[Callable[[str], None]]:
+    """A server that logs by these lines of the page: a real rsyslog pointed at the centre, or `logger`; gives what logs a message there."""
+    if shipper == "logger":
+        yield lambda message: print(clone.type(*shlex.split(lines)[:-1], message))
+        return
+    configuration, socket_file = folder / "rsyslog.conf", folder / "log"
+    configuration.write_text(f'global(workDirectory="{folder}")\nmodule(load="imuxsock" SysSock.Use="off")\n'
+                             f'input(type="imuxsock" Socket="{socket_file}")\n{lines}\n')
+    daemon = subprocess.Popen([*clone.within, "rsyslogd", "-n", "-f", str(configuration), "-i", str(folder / "pid")])
+
+    def log(message: str) -> None:
+        def written() -> bool:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
+                to.connect(str(socket_file))
+                to.send(f"<38>Feb 28 16:10:11 portal: {message}".encode())
+            return True
+
+        wait_for(written, 60)
+
+    try:
+        yield log
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
 @pytest.fixture
 def clone(tmp_path: Path, quiet: Quiet) -> Iterator[Clone]:
     made = Clone(tmp_path, quiet.within)
@@ -106,6 +135,8 @@ def test_from_make_run_to_an_alert_of_ones_own(clone: Clone, browsers: Callable[
     expect(page.get_by_role("row").filter(has_text=re.compile(r"^sigma\s*40"))).to_be_visible(timeout=120_000)
     expect(page.locator("#work")).to_contain_text("sigma: 40 rules, 40 on, 0 refused.")
 
+    expect(page.locator("p.note")).to_contain_text("Of the 12 attacks planted in the demonstration, 3 are not seen without the public rules")
+
     # Something true to look at: the demonstration's alerts are there already.
     page.get_by_role("link", name="Alerts", exact=True).click()
     planted = page.locator("tbody tr")
@@ -116,12 +147,20 @@ def test_from_make_run_to_an_alert_of_ones_own(clone: Clone, browsers: Callable[
         page.reload()
     assert planted.count() > 5
 
-    # The first server: a source, the line that it prints with another text, and its alert.
-    said = clone.soc("source", "add", "portal-1", "--as", "logger", "--address", "127.0.0.1")
-    line = next(one for one in said.splitlines() if one.startswith("logger "))
-    assert f"{clone.syslog}" in line
-    clone.type(*shlex.split(line)[:-1], "release-marker-7 was here")
-    assert "release-marker-7" in clone.soc("source", "wait", "portal-1")
+    # The first server: a source, the line that its page shows with another text; the open page shows the event, and there is its alert.
+    page.get_by_role("link", name="Sources", exact=True).click()
+    page.get_by_role("link", name="Add a source").click()
+    page.get_by_label("Name (").fill("portal-1")
+    shipper = "rsyslog" if shutil.which("rsyslogd") else "logger"
+    page.get_by_label("Program that sends").select_option(shipper)
+    page.get_by_label("Addresses that may send").fill("127.0.0.1")
+    page.get_by_role("button", name="Make it, and show its lines").click()
+    expect(page.locator("[data-state=waiting]")).to_be_visible()
+    lines = page.locator("#lines").inner_text()
+    assert str(clone.syslog) in lines
+    with logging_by(shipper, lines, clone, tmp_path) as log:
+        log("release-marker-7 was here")
+        expect(page.locator("[data-state=heard]")).to_contain_text("release-marker-7 was here")
     page.get_by_role("link", name="Alerts", exact=True).click()
     alert = page.get_by_role("link", name="A line that nobody else writes 7")
     for _ in range(60):
