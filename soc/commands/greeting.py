@@ -26,6 +26,10 @@ def afar(config: Config, options: Options, roles: Collection[str], *, certificat
         return
     target = f"[{host}]" if ":" in host else host
     yield f"Remote    ssh -L {port}:{target}:{port} {_user()}@{_here()}   (on your own computer; then open the same address there)"
+    if os.environ.get("INVOCATION_ID"):  # a service of systemd (systemd.exec(5)) is not started by a command line
+        made = "" if certificates else f"{program(options)} tls init --host {_here()}, then "
+        yield f"Network   {made}console.host and gateway.host 0.0.0.0 in the configuration, and restart the service   (to listen to others, by TLS)"
+        return
     listen = "SOC_CONSOLE__HOST=0.0.0.0 SOC_GATEWAY__HOST=0.0.0.0"
     again = f"{listen} {_started_as()}"
     yield f"Network   {again if certificates else f'{program(options)} tls init --host {_here()} && {again}'}   (to listen to others, by TLS)"
@@ -48,7 +52,7 @@ def program(options: Options) -> str:
     found = shutil.which("soc")
     if found and Path(found).parent.resolve() == ours.parent.resolve():
         name = "soc"
-    elif ours.is_relative_to(Path.cwd()):
+    elif ours.is_relative_to(Path.cwd()) and Path.cwd() != Path("/"):
         name = str(ours.relative_to(Path.cwd()))
     else:
         name = str(ours)

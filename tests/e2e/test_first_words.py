@@ -25,6 +25,7 @@ def test_a_taken_port_is_one_line_with_the_command_that_helps(centre: Any, wait_
     other = re.search(r"SOC_CONSOLE__PORT=(\d+) in front of the same command", second)
     assert other is not None
     centre.environment["SOC_CONSOLE__PORT"] = other[1]
+    centre.environment.pop("INVOCATION_ID", None)  # the tests may be a service themselves
     centre.start()
     said = wait_for(lambda: "Set-up    " in centre.log.read_text() and centre.log.read_text(), 60)
     assert f"http://127.0.0.1:{other[1]}/setup?token=" in said
@@ -63,11 +64,16 @@ def test_an_address_of_another_machine_is_refused() -> None:
 def test_over_ssh_the_address_that_was_used_is_the_one_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSH_CONNECTION", "203.0.113.9 50000 198.51.100.7 22")
     monkeypatch.setenv("MAKELEVEL", "1")
+    monkeypatch.delenv("INVOCATION_ID", raising=False)
     remote, network = afar(Config(), Options(Path("data"), None, False), ["console"], certificates=False)
     assert remote.startswith("Remote    ssh -L 8080:127.0.0.1:8080 ")
     assert "@198.51.100.7 " in remote
     assert "tls init --host 198.51.100.7 && SOC_CONSOLE__HOST=0.0.0.0 SOC_GATEWAY__HOST=0.0.0.0 make run" in network
     assert list(afar(Config(), Options(Path("data"), None, False), ["gateway"], certificates=False)) == []
+    monkeypatch.setenv("INVOCATION_ID", "0123")
+    _, network = afar(Config(), Options(Path("/var/lib/soc"), None, False), ["console"], certificates=True)
+    assert "restart the service" in network
+    assert "make run" not in network
 
 
 def test_every_address_is_shown_as_a_name_that_can_be_opened() -> None:
