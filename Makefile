@@ -15,7 +15,7 @@ help:
 	@echo "make pictures   the pictures of the docs, taken from the running product"
 
 run: $(VENV)/run.stamp
-	@exec $(BIN)/soc --config "$${SOC_CONFIG:-config.yaml}" serve --demo $(ARGS)
+	@SOC_STARTED_AS="make run" exec $(BIN)/soc --config "$${SOC_CONFIG:-config.yaml}" serve --demo $(ARGS)
 
 test: $(VENV)/dev.stamp
 	@$(PYTEST) -q $(ARGS)

@@ -31,7 +31,7 @@ def afar(config: Config, options: Options, roles: Collection[str], *, certificat
         yield f"Network   {made}console.host and gateway.host 0.0.0.0 in the configuration, and restart the service   (to listen to others, by TLS)"
         return
     listen = "SOC_CONSOLE__HOST=0.0.0.0 SOC_GATEWAY__HOST=0.0.0.0"
-    again = f"{listen} {_started_as()}"
+    again = f"{listen} {_started_as(program(options))}"
     yield f"Network   {again if certificates else f'{program(options)} tls init --host {_here()} && {again}'}   (to listen to others, by TLS)"
 
 
@@ -59,11 +59,9 @@ def program(options: Options) -> str:
     return shlex.join([name, *(["--data", str(options.data)] if options.data != Path("data") and not os.environ.get("SOC_DATA") else [])])
 
 
-def _started_as() -> str:
-    """How the centre was started, to be typed again."""
-    if os.environ.get("MAKELEVEL"):
-        return "make run"
-    return shlex.join([Path(sys.argv[0]).name if Path(sys.argv[0]).name == "soc" else "soc", *sys.argv[1:]])
+def _started_as(soc: str) -> str:
+    """How the centre was started, to be typed again: `make run` and ./run say so themselves."""
+    return os.environ.get("SOC_STARTED_AS") or f"{soc.partition(' --data ')[0]} {shlex.join(sys.argv[1:])}"
 
 
 def _user() -> str:

@@ -54,7 +54,8 @@ def fetch_release(address: str, to: Path, *, sha256: str = "", progress: Told | 
     """
     _check_address(address, sha256)
     began, seen = time.monotonic(), _Redirects(sha256)
-    opener = urllib.request.build_opener(seen)
+    direct = [urllib.request.ProxyHandler({})] if loopback(urlsplit(address).hostname or "") else []  # no proxy reaches this machine's own
+    opener = urllib.request.build_opener(seen, *direct)
     try:
         with opener.open(urllib.request.Request(address, headers={"User-Agent": "soc"}), timeout=_PATIENCE) as answer:
             digest, size = _keep(answer, to, address, began, progress)

@@ -63,7 +63,7 @@ def test_an_address_of_another_machine_is_refused() -> None:
 
 def test_over_ssh_the_address_that_was_used_is_the_one_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSH_CONNECTION", "203.0.113.9 50000 198.51.100.7 22")
-    monkeypatch.setenv("MAKELEVEL", "1")
+    monkeypatch.setenv("SOC_STARTED_AS", "make run")
     monkeypatch.delenv("INVOCATION_ID", raising=False)
     remote, network = afar(Config(), Options(Path("data"), None, False), ["console"], certificates=False)
     assert remote.startswith("Remote    ssh -L 8080:127.0.0.1:8080 ")

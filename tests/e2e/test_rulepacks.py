@@ -34,7 +34,7 @@ class Newcomer:
         self.centre.start()
         said = wait_for(lambda: re.search(r"(http://\S+)/setup\?token=(\S+)", self.centre.log.read_text()), 60)
         self.token = said[2]
-        self.browser = httpx.Client(base_url=said[1], timeout=30)
+        self.browser = httpx.Client(base_url=said[1], timeout=30, trust_env=False)
 
     def set_up(self, rules: str) -> httpx.Response:
         return self.browser.post("/setup", data={"token": self.token, "name": "an", "password": PASSWORD, "again": PASSWORD, "rules": rules})
@@ -112,7 +112,7 @@ def test_a_damaged_zip_says_so_with_its_remedy_and_changes_nothing(newcomer: New
 
 def test_without_the_csrf_token_or_the_permission_nothing_comes(newcomer: Newcomer) -> None:
     assert newcomer.browser.post("/api/v1/rulepacks", content=PACKED).status_code == 403
-    assert httpx.post(f"{newcomer.browser.base_url}/api/v1/rulepacks", content=PACKED).status_code == 401
+    assert httpx.post(f"{newcomer.browser.base_url}/api/v1/rulepacks", content=PACKED, trust_env=False).status_code == 401
 
 
 def test_a_console_that_is_killed_meanwhile_leaves_no_half_pack_and_it_may_be_started_again(newcomer: Newcomer) -> None:

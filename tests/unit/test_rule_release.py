@@ -29,6 +29,15 @@ def test_it_follows_the_latest_to_its_version_and_tells_the_checksum(tmp_path: P
     assert told[-1] == (len(PACKED), len(PACKED))
 
 
+def test_a_proxy_is_not_asked_for_what_is_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with serving(PACKED) as server:
+        assert fetch_release(server.at(LATEST), tmp_path / "r.zip").sha256 == SHA256
+    with pytest.raises(InputRefused, match="Connection refused"):  # the proxy's
+        fetch_release("https://rules.example/r.zip", tmp_path / "r.zip")
+
+
 def test_by_tls_with_an_authority_that_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = make_certificates(tmp_path / "tls", ["127.0.0.1"], datetime.now(UTC))
     assert files.authority is not None
