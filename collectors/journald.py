@@ -22,10 +22,17 @@ _LONGEST: Final = 1 << 20
 
 
 def journal_files() -> Sequence[Path]:
-    """The system journal's present files; none where journald does not run or there is no journalctl."""
+    """The system journal's present files, or the folders that hide them; none where journald does not run or there is no journalctl."""
     if shutil.which("journalctl") is None:
         return []
-    return sorted(path for place in _PLACES for path in place.glob("*/system.journal"))
+    found: list[Path] = []
+    for place in _PLACES:
+        for folder in place.iterdir() if os.access(place, os.R_OK | os.X_OK) else [place] if place.exists() else []:
+            if not os.access(folder, os.R_OK | os.X_OK):
+                found.append(folder)
+            elif (folder / "system.journal").exists():
+                found.append(folder / "system.journal")
+    return sorted(found)
 
 
 def entry(line: bytes) -> tuple[str, bytes] | None:

@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Final
 
 from soc.demo.line import HOUR, SECOND, Line
 from soc.demo.past import shipment
-from soc.demo.plots import PLOTS
+from soc.demo.plots import PLOTS, Plot
 from soc.demo.record import seed_of
 from soc.demo.story import ordinary
 from soc.event import Lane
@@ -18,6 +19,8 @@ __all__ = ["Live"]
 _SOON: Final = 8 * SECOND
 """After the first log-in, until the first attack begins."""
 _EVERY: Final = 10 * 60 * SECOND
+_LOADED: Final = 30 * SECOND
+"""After rules were switched on, until the detector surely has them."""
 
 
 class Live:
@@ -31,11 +34,16 @@ class Live:
         self._sent: defaultdict[str, int] = defaultdict(int)
         self._next: int | None = None
         self._turn = 0
+        self._planned: list[tuple[int, Plot]] = []
 
     def watched(self, now: int) -> None:
         """Somebody has logged in: the attacks begin."""
         if self._next is None:
             self._next = now + _SOON
+
+    def soon(self, plots: Sequence[Plot], now: int) -> None:
+        """Their rules have just come: these are played one after the other, out of turn."""
+        self._planned += [(now + _LOADED + place * _SOON, plot) for place, plot in enumerate(plots)]
 
     def step(self, now: int) -> int:
         """Send what has happened since the last step; how many records. Raises InputRefused, StoreError."""
@@ -43,9 +51,12 @@ class Live:
             self._waiting += [line for line in ordinary(self._seed, hour * HOUR, (hour + 1) * HOUR) if line.at >= self._until and not line.broken]
             self._hour = hour + 1
         if self._next is not None and now >= self._next:
-            plot = PLOTS[self._turn % len(PLOTS)]
-            self._waiting += plot.lines(self._seed, now)
+            self._waiting += PLOTS[self._turn % len(PLOTS)].lines(self._seed, now)
             self._turn, self._next = self._turn + 1, now + _EVERY
+        for at, plot in self._planned:
+            if at <= now:
+                self._waiting += plot.lines(self._seed, now)
+        self._planned = [one for one in self._planned if one[0] > now]
         due = sorted((line for line in self._waiting if line.at <= now), key=lambda line: line.at)
         self._waiting = [line for line in self._waiting if line.at > now]
         self._until = now

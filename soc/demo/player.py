@@ -11,13 +11,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import select
+
 from soc.access.setup import Setup
 from soc.database import Database
 from soc.demo.line import HOUR, SECOND
 from soc.demo.live import Live
 from soc.demo.past import finish_past, make_agencies, play_past
+from soc.demo.plots import PLOTS, Plot
 from soc.demo.record import begin, demonstrations, playing
 from soc.detect.packlist import packs
+from soc.detect.ruletables import RULES
 from soc.errors import SocError, StoreError
 from soc.event import Lane
 from soc.ingest.deliver import GatewayClient
@@ -94,6 +98,7 @@ class Player:
     def _present(self, found: Import, client: GatewayClient) -> None:
         live, setup = Live(found, client, self._now()), Setup(self._access)
         look, watched = 0.0, False
+        known = self._public()
         while not self._wait(1.0):
             look -= 1.0
             if look <= 0:
@@ -103,4 +108,14 @@ class Player:
                 if not watched and not setup.needed():
                     watched = True
                     live.watched(self._now())
+                public = self._public()
+                live.soon([plot for plot in public if plot not in known], self._now())
+                known = public
             live.step(self._now())
+
+    def _public(self) -> list[Plot]:
+        """The attacks that only public rules find and whose rules are on."""
+        wanted = {rule for plot in PLOTS if plot.public for rule in plot.rules}
+        with self._state.read() as connection:
+            on = set(connection.execute(select(RULES.c.rule_id).where(RULES.c.rule_id.in_(sorted(wanted)), RULES.c.enabled)).scalars())
+        return [plot for plot in PLOTS if plot.public and on.issuperset(plot.rules)]
