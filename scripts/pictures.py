@@ -88,7 +88,7 @@ class Running:
             console, gateway = one.getsockname()[1], two.getsockname()[1]
         bare = {name: value for name, value in os.environ.items() if not name.startswith("SOC_")}
         self._environment = {**bare, "SOC_DATA": str(folder / "data"), "SOC_CONSOLE__PORT": str(console), "SOC_GATEWAY__PORT": str(gateway),
-                             "SOC_SYSLOG__ENABLED": "false", "NO_COLOR": "1"}
+                             "SOC_SYSLOG__ENABLED": "false", "SOC_MACHINE__JOURNAL": "false", "SOC_MACHINE__FILES": "", "NO_COLOR": "1"}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> str:
