@@ -53,7 +53,7 @@ class Health:
                 reasons.append(f"{role} has not been heard of for {now - float(notes[role].get('at', 0)):.0f} s")
         failing = bool(reasons)
         live = lanes[Lane.LIVE.value]
-        if live["seconds_behind"] > LATE:
+        if live["late"]:
             failing = True
             reasons.append(f"the live lane is {live['seconds_behind']:.0f} s behind; {live['waiting']} records wait")
         if used >= self._config.disk.refuse:
@@ -104,8 +104,9 @@ class Health:
         received = max(received, normalised)
         stages = {"normaliser": {"waiting": received - normalised, "seconds_behind": self._unread(lane, received, normalised, now)},
                   "detector": {"waiting": max(0, normalised - judged), "seconds_behind": self._unjudged(lane, normalised, judged, now)}}
+        behind = max(stage["seconds_behind"] for stage in stages.values())
         return {"received": received, "normalised": normalised, "judged": judged, "waiting": received - judged,
-                "seconds_behind": max(stage["seconds_behind"] for stage in stages.values()), "stages": stages}
+                "seconds_behind": behind, "late": behind > LATE, "stages": stages}
 
     def _unread(self, lane: Lane, received: int, normalised: int, now: float) -> float:
         """Seconds since the oldest record that is no event yet was received."""

@@ -69,9 +69,9 @@ class Authentication:
         if session is not None:
             self._audit.record(session.user, "logout", session.user, now=now)
 
-    def by_session(self, token: Secret, *, now: int) -> tuple[Principal, Session] | None:
-        """Who holds the living session of that token."""
-        session = self.sessions.find(token, now=now)
+    def by_session(self, token: Secret, *, now: int, used: bool = True) -> tuple[Principal, Session] | None:
+        """Who holds the living session of that token; it is not `used` by what a page asks of its own accord."""
+        session = self.sessions.find(token, now=now, used=used)
         user = self.users.get(session.user) if session else None
         if session is None or user is None or not user.enabled:
             return None

@@ -66,8 +66,8 @@ class SessionStore:
             _insert(connection, token, user, now, now, source)
         return token
 
-    def find(self, token: Secret, *, now: int) -> Session | None:
-        """The living session of a token, its idle time started anew; None if there is none (any more)."""
+    def find(self, token: Secret, *, now: int, used: bool = True) -> Session | None:
+        """The living session of a token; None if there is none (any more). Its idle time starts anew, unless it is not `used`."""
         with self._database.read() as connection:
             row = connection.execute(select(SESSIONS).where(SESSIONS.c.token_hash == digest_of(token))).first()
         if row is None:
@@ -76,7 +76,7 @@ class SessionStore:
         if now >= session.expires:
             self.close(token)
             return None
-        if now - session.seen >= _TOUCH:
+        if used and now - session.seen >= _TOUCH:
             with self._database.write() as connection:
                 connection.execute(
                     update(SESSIONS).where(SESSIONS.c.token_hash == session.id, SESSIONS.c.seen < now).values(seen=now),

@@ -26,6 +26,8 @@ __all__ = [
 
 CSRF_HEADER = "X-CSRF-Token"
 CSRF_FIELD = "csrf"
+RENEWAL_HEADER = "soc-renewal"
+"""Of what an open page asks of its own accord: that nobody uses it shall still end its session."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 _LONGEST = 512
@@ -116,7 +118,7 @@ def _identify(request: Request) -> Principal:
             raise Unauthenticated()
         return found
     token = session_token(request)
-    known = parts.doors.by_session(token, now=now) if token is not None else None
+    known = parts.doors.by_session(token, now=now, used=RENEWAL_HEADER not in request.headers) if token is not None else None
     if token is None or known is None:
         raise Unauthenticated()
     request.state.csrf = csrf_of(token)

@@ -22,15 +22,15 @@ def test_the_lines_of_the_page_bring_the_first_event_onto_it(running: Centre, pa
     page.get_by_label("Tên (").fill("portal-1")
     page.get_by_label("Chương trình gửi").select_option("curl")
     page.get_by_role("button", name="Tạo và hiện dòng cấu hình").click()
-    expect(page.locator("[data-state=waiting]")).to_be_visible()
+    expect(page.locator("[data-state=waiting]")).to_be_visible(timeout=30_000)
 
     command = page.locator("#lines").inner_text()
     (tmp_path / "events.jsonl").write_text("Nov 26 18:59:00 web-01 sshd[7]: Failed password for root from 203.0.113.9 port 22 ssh2\n")
     refused = subprocess.run(["sh", "-c", command.replace("soci_", "soci_x")], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
     assert "no valid ingest token" in refused.stdout
-    expect(page.locator("[data-state=refused]")).to_contain_text("Mã không đúng.")
+    expect(page.locator("[data-state=refused]")).to_contain_text("Mã không đúng.", timeout=30_000)
     subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, timeout=60, check=True)
-    expect(page.locator("[data-state=heard]")).to_contain_text("Failed password for root from 203.0.113.9")
+    expect(page.locator("[data-state=heard]")).to_contain_text("Failed password for root from 203.0.113.9", timeout=30_000)
 
     page.goto(f"{at}/sources")
     expect(page.get_by_role("row").filter(has_text="portal-1")).to_contain_text("1")

@@ -16,8 +16,9 @@ def _restored() -> Iterator[None]:
     handlers, level = list(root.handlers), root.level
     names = ("soc", "alerts", "collectors", "__main__", "apscheduler", "uvicorn.error")
     levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:  # a gateway started by an earlier test has quietened uvicorn
+    for name in names:  # a gateway started by an earlier test has quietened uvicorn, the check of imports has disabled what there was
         logging.getLogger(name).setLevel(logging.NOTSET)
+        logging.getLogger(name).disabled = False
     yield
     root.handlers[:] = handlers
     root.setLevel(level)

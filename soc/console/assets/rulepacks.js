@@ -6,7 +6,7 @@ const stateOf = () => work.querySelector("[data-state]")?.dataset.state ?? "";
 async function look() {
   const before = stateOf();
   try {
-    const answer = await fetch(work.dataset.from, { headers: { accept: "text/html" }, redirect: "error" });
+    const answer = await fetch(work.dataset.from, { headers: { accept: "text/html", "soc-renewal": "1" }, redirect: "error" });
     if (answer.ok) work.innerHTML = await answer.text();
     if (before === "working" && stateOf() === "done") location.reload();
   } catch { /* the centre restarts: the next look tells */ }

@@ -5,7 +5,7 @@ const state = () => heard.querySelector("[data-state]")?.dataset.state ?? "";
 
 async function look() {
   try {
-    const answer = await fetch(heard.dataset.from, { headers: { accept: "text/html" }, redirect: "error" });
+    const answer = await fetch(heard.dataset.from, { headers: { accept: "text/html", "soc-renewal": "1" }, redirect: "error" });
     if (answer.ok) heard.innerHTML = await answer.text();
   } catch { /* the centre restarts: the next look tells */ }
   setTimeout(look, state() === "heard" ? 10000 : 1000);

@@ -1,8 +1,7 @@
-"""The first page: is the centre well, and what did the rules find last; and the list of the API's routes."""
+"""The first page: what the rules found last; and the list of the API's routes."""
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -24,11 +23,10 @@ Self = Annotated[Principal, Depends(requires(Permission.ACCOUNT_OWN))]
 
 @router.get("/")
 def overview(parts: Given, looks: Looks, request: Request, who: Reader) -> Response:
-    """Health, counts and the newest open alerts."""
-    health: Mapping[str, Any] | None = parts.health() if who.may(Permission.HEALTH_READ) else None
+    """Counts and the newest open alerts."""
     still_open = AlertFilters(state=[state.value for state in State if state is not State.CLOSED])
     newest = parts.alerts.list(who.scope, still_open, 20).alerts
-    return looks.page(request, "overview.html", who, health=health, counts=parts.alerts.counts(who.scope), alerts=newest)
+    return looks.page(request, "overview.html", who, counts=parts.alerts.counts(who.scope), alerts=newest)
 
 
 @router.get("/api")

@@ -18,6 +18,7 @@ from soc.console.callers import whoever
 from soc.console.language import LANGUAGES, load_messages, translator
 from soc.console.parts import Parts
 from soc.console.problems import Told
+from soc.console.strip import strip_of
 from soc.console.wording import Wording, load_wording
 from soc.ecs import kind_of
 from soc.event import Scope, from_micros
@@ -30,7 +31,7 @@ _MENU = (
     ("/", "menu.overview", Permission.ALERTS_READ), ("/alerts", "menu.alerts", Permission.ALERTS_READ),
     ("/events", "menu.events", Permission.EVENTS_READ), ("/rules", "menu.rules", Permission.RULES_READ),
     ("/sources", "menu.sources", Permission.SOURCES_READ), ("/imports", "menu.imports", Permission.IMPORTS_READ),
-    ("/deadletters", "menu.deadletters", Permission.DEADLETTERS_READ),
+    ("/deadletters", "menu.deadletters", Permission.DEADLETTERS_READ), ("/health", "menu.health", Permission.HEALTH_READ),
     ("/api", "menu.api", Permission.ACCOUNT_OWN),
 )
 
@@ -46,7 +47,7 @@ class Pages:
         self._environment = Environment(
             loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True)
-        self._environment.filters |= {"show": inert, "when": self.when, "url": _url, "field": self.field}
+        self._environment.filters |= {"show": inert, "when": self.when, "clock": self.clock, "url": _url, "field": self.field}
 
     def page(
         self, request: Request, template: str, who: Principal | None = None, *, status: int = 200, **values: object,
@@ -57,7 +58,7 @@ class Pages:
         menu = [(path, t(key)) for path, key, permission in _MENU if who is not None and who.may(permission)]
         text = self._environment.get_template(template).render(
             t=t, said=partial(self.said, language), agency=partial(self._agency, language, {}), language=language, languages=LANGUAGES,
-            centre=self._parts.called(), who=who, menu=menu, path=request.url.path,
+            centre=self._parts.called(), who=who, strip=strip_of(self._parts, who) if who is not None else None, menu=menu, path=request.url.path,
             **{"csrf": getattr(request.state, "csrf", ""), "back": _asked(request)} | values)
         return HTMLResponse(text.encode("utf-8", "replace"), status)
 
@@ -94,6 +95,11 @@ class Pages:
             return from_micros(micros).astimezone(self._zone).strftime("%Y-%m-%d %H:%M:%S %Z")
         except (OverflowError, ValueError):
             return str(micros)
+
+    def clock(self, micros: int) -> str:
+        """As `when`, without the day if it is today, without the zone."""
+        day, _, rest = self.when(micros).partition(" ")
+        return rest.partition(" ")[0] if self.when(self._parts.now()).startswith(day) else f"{day} {rest.partition(' ')[0]}"
 
     def field(self, value: object, name: str) -> str:
         """The value of an event's field `name`, dates as times."""
