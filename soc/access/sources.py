@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from soc.access.agencies import check_slug
 from soc.access.audit import escape_controls
 from soc.access.credentials import digest_of, new_credential
+from soc.access.relay import RelayRule, check_relay
 from soc.database import STATE, Database
 from soc.errors import DuplicateError, InputRefused, NotFoundError
 from soc.event import UNASSIGNED, Lane, Scope
@@ -51,6 +52,7 @@ SOURCES = Table(
     Column("created", BigInteger, nullable=False),
     Column("rotated", BigInteger, nullable=False),
     Column("disabled", BigInteger),
+    Column("relay", JSON, nullable=False, server_default="[]"),
 )
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -61,7 +63,7 @@ class Source:
     """One sender. Its records belong to `agency`; `agencies` are those that single records may name instead.
 
     `addresses` (hosts or CIDR): whom a syslog source is taken from; for ndjson, if not empty, the token
-    works from there only. Times in microseconds since 1970 UTC.
+    works from there only. `relay`: rules that give its records to other agencies. Times in microseconds since 1970 UTC.
     """
 
     id: str
@@ -78,6 +80,7 @@ class Source:
     enabled: bool = True
     created: int = 0
     rotated: int = 0
+    relay: tuple[RelayRule, ...] = ()
     networks: tuple[_Network, ...] = field(default=(), repr=False, compare=False)
 
     @property
@@ -121,7 +124,7 @@ class SourceStore:
         bound = tuple(_shown(_network(address)) for address in addresses)
         made = Source(
             check_slug(source), name or source, kind, check_slug(agency), tuple(sorted({check_slug(each) for each in agencies})),
-            format, timezone, year, lane, check_slug(retention), bound, True, now, now, tuple(map(_network, bound)),
+            format, timezone, year, lane, check_slug(retention), bound, True, now, now, networks=tuple(map(_network, bound)),
         )
         _check(made)
         token = new_credential(INGEST_PREFIX)
@@ -187,6 +190,18 @@ class SourceStore:
         wanted = self.get(source, scope)
         _check_addresses_free(wanted, [other for other in self.list(Scope.everything()) if other.enabled and other.id != source])
         self._change(source, scope, enabled=True, disabled=None)
+
+    def split(self, source: str, scope: Scope, rules: Sequence[RelayRule]) -> Source:
+        """Give a syslog source's records to agencies by these rules, in place of those it had; what came before stays as it is.
+
+        Raises NotFoundError, InputRefused (a rule that is none, a source of another kind).
+        """
+        kept = check_relay(rules)
+        if self.get(source, scope).kind != "syslog" and kept:
+            raise InputRefused(f"{escape_controls(source[:64])} is no syslog source",
+                               remedy="only what comes by syslog is split; give each sender its token")
+        self._change(source, scope, relay=[{"agency": rule.agency, "host": rule.host, "address": rule.address} for rule in kept])
+        return self.get(source, scope)
 
     def _change(self, source: str, scope: Scope, **values: object) -> None:
         query = update(SOURCES).where(SOURCES.c.id == source).values(**values)
@@ -269,7 +284,8 @@ def _source(row: Row[Any]) -> Source:
     addresses = tuple(row.addresses)
     return Source(
         row.id, row.name, row.kind, row.agency, tuple(row.agencies), row.format, row.timezone, row.year, Lane(row.lane),
-        row.retention, addresses, row.enabled, row.created, row.rotated, tuple(map(_network, addresses)),
+        row.retention, addresses, row.enabled, row.created, row.rotated, tuple(RelayRule(**rule) for rule in row.relay),
+        tuple(map(_network, addresses)),
     )
 
 

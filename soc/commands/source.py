@@ -11,6 +11,7 @@ from soc.access.audit import Audit
 from soc.access.sources import KINDS, Source, SourceStore
 from soc.commands.centre import Centre, open_centre
 from soc.commands.output import quiet, say, show
+from soc.commands.source_relay import app as relay
 from soc.commands.source_wait import AS, OVER_OPTION, TO, await_first, lines, lines_of, print_lines, wait
 from soc.errors import InputRefused
 from soc.event import UNASSIGNED, Lane, Scope, from_micros, to_micros
@@ -22,6 +23,7 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, help="Log sources that may send, and their tokens.", rich_markup_mode="rich")
 app.command("lines")(lines)
 app.command("wait")(wait)
+app.add_typer(relay, name="relay")
 
 _Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The source's id: a-z, 0-9, dot, dash, underscore.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

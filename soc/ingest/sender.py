@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from soc.access.relay import RelayRule
 from soc.errors import StoreError
 from soc.event import Lane
 
@@ -34,6 +35,8 @@ class Sender(Protocol):
     def retention(self) -> str: ...
     @property
     def enabled(self) -> bool: ...
+    @property
+    def relay(self) -> tuple[RelayRule, ...]: ...
 
     def takes_from(self, address: str) -> bool:
         """Whether it may send from that address."""

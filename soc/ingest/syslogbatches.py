@@ -16,6 +16,7 @@ from soc.event import FrameContext
 from soc.ingest.accounting import Accounting
 from soc.ingest.batch import Batch, Compression, Encoding, Intake
 from soc.ingest.lanes import LaneGate
+from soc.ingest.relaysplit import Splitter
 from soc.ingest.sender import Sender
 
 __all__ = ["SyslogBatches", "SyslogLimits"]
@@ -52,6 +53,7 @@ class SyslogBatches:
         self._intake, self._clock, self._gate = intake, clock, gate or LaneGate()
         self._start_id = uuid.uuid4().hex
         self._numbers: dict[str, int] = {}
+        self._splitters: dict[str, tuple[tuple[object, ...], Splitter]] = {}
         self._give_up = float("inf")
         self._packer = zstandard.ZstdCompressor(level=1)
 
@@ -64,8 +66,19 @@ class SyslogBatches:
         return self._give_up != float("inf")
 
     async def keep(self, source: Sender, peer: str, records: Sequence[bytes]) -> None:
-        """Give a batch to the intake, waiting as long as it must; what cannot be kept at the end is counted as lost."""
-        batch, pause = self._batch(source, peer, records), 0.05
+        """Give messages to the intake, a relay's by agency, waiting as long as it must; what cannot be kept at the end is counted as lost."""
+        if not source.relay:
+            await self._keep(source, peer, records, source.agency)
+            return
+        rules, splitter = self._splitters.get(source.id, ((), None))
+        if splitter is None or rules != (source.relay, source.agency):
+            splitter = Splitter(source.relay, source.agency)
+            self._splitters[source.id] = (source.relay, source.agency), splitter
+        for agency, part in splitter.split(records, peer).items():
+            await self._keep(source, peer, part, agency)
+
+    async def _keep(self, source: Sender, peer: str, records: Sequence[bytes], agency: str) -> None:
+        batch, pause = self._batch(source, peer, records, agency), 0.05
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -83,7 +96,7 @@ class SyslogBatches:
             pause = min(_LONGEST_WAIT, pause * 2)
         self.accounting.accepted(source.id, source.lane, len(records), sum(map(len, records)), duplicate=receipt.duplicate)
 
-    def _batch(self, source: Sender, peer: str, records: Sequence[bytes]) -> Batch:
+    def _batch(self, source: Sender, peer: str, records: Sequence[bytes], agency: str) -> Batch:
         payload = b"".join([part for record in records for part in (len(record).to_bytes(4, "little"), record)])
         compression = Compression.NONE
         if len(payload) >= _WORTH_PACKING:
@@ -93,6 +106,6 @@ class SyslogBatches:
         now = int(self._clock() * 1e6)
         context = FrameContext(
             source=source.id, stream=f"syslog:{source.id}:{self._start_id}", first=first, count=len(records), read_at=now,
-            ingested=now, agency=source.agency, format=source.format, timezone=source.timezone, year=source.year,
+            ingested=now, agency=agency, format=source.format, timezone=source.timezone, year=source.year,
             peer=peer, retention=source.retention)
         return Batch(context, Encoding.SIZED, compression, payload)

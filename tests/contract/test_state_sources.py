@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pytest
 
+from soc.access.relay import RelayRule
 from soc.access.sources import SourceStore
 from soc.errors import DuplicateError, InputRefused, NotFoundError
 from soc.event import UNASSIGNED, Lane, Scope
@@ -133,3 +134,17 @@ def test_lists_filter_and_bound(sources):
     assert [source.id for source in sources.list(EVERYTHING, agency="so-tc")] == ["s1", "s3"]
     assert len(sources.list(EVERYTHING, limit=2)) == 2
     assert sources.list(EVERYTHING, kind="syslog") == []
+
+
+def test_the_rules_of_a_relay_are_kept_in_their_order_and_only_for_syslog(sources):
+    rules = [RelayRule("edu", host="*.EDU.vn"), RelayRule("health", address="10.1.2.3")]
+    sources.create("relay", now=1, kind="syslog", addresses=["10.0.0.1"])
+    kept = sources.split("relay", EVERYTHING, rules)
+    assert kept.relay == (RelayRule("edu", host="*.edu.vn"), RelayRule("health", address="10.1.2.3/32"))
+    assert sources.by_address("10.0.0.1") == kept == sources.get("relay", EVERYTHING)
+    assert sources.split("relay", EVERYTHING, []).relay == ()
+    sources.create("web", now=1)
+    with pytest.raises(InputRefused, match="no syslog source"):
+        sources.split("web", EVERYTHING, rules)
+    with pytest.raises(NotFoundError):
+        sources.split("relay", Scope(agencies=frozenset({"edu"})), rules)

@@ -179,6 +179,20 @@ def test_a_source_is_made_pointed_at_and_waited_for(console, admin):
     assert admin.get("/api/v1/sources/beats/heard").json()["received"]
 
 
+def test_a_relays_rules_are_tried_kept_and_refused(console, admin):
+    assert admin.post("/api/v1/sources", json={"id": "relay", "kind": "syslog", "addresses": ["10.0.0.1"]}).status_code == 200
+    rules = {"rules": [{"agency": "north", "host": "*.edu.vn"}, {"agency": "south", "address": "10.1.0.0/16"}]}
+    tried = admin.post("/api/v1/sources/relay/relay/preview", json=rules).json()
+    assert (tried["seen"], [share["agency"] for share in tried["shares"]]) == (0, ["north", "south", "unassigned"])
+    kept = admin.put("/api/v1/sources/relay/relay", json=rules).json()
+    assert [(rule["host"], rule["address"]) for rule in kept["relay"]] == [("*.edu.vn", ""), ("", "10.1.0.0/16")]
+    assert console.parts.audit.list(limit=1)[0].action == "source.relay"
+    for wrong in ({"agency": "nowhere", "host": "x"}, {"agency": "north"}, {"agency": "north", "address": "here"}):
+        assert admin.put("/api/v1/sources/relay/relay", json={"rules": [wrong]}).status_code == 422
+    assert len(admin.get("/api/v1/sources/relay").json()["relay"]) == 2
+    assert console.client(Role.VIEWER).put("/api/v1/sources/relay/relay", json=rules).status_code == 403
+
+
 @pytest.mark.parametrize("asked, said", [
     ({"id": "x", "agency": "nowhere"}, "no agency"), ({"id": "x", "shipper": "nosuch"}, "no lines are known"), ({"id": "X y"}, "a-z"),
     ({"id": "x", "shipper": "rsyslog"}, "known by its address"), ({"id": "x", "kind": "syslog", "shipper": "curl"}, "takes syslog"),

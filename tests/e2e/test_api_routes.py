@@ -34,6 +34,7 @@ BODIES: dict[str, Any] = {
     "/api/v1/users/me/password": {"old": "x", "new": "y"},
     "/api/v1/session": {"name": "x", "password": "y"},
     "/api/v1/sources": {"id": "another", "shipper": "curl"},
+    "/api/v1/sources/{source_id}/relay": {"rules": []}, "/api/v1/sources/{source_id}/relay/preview": {"rules": []},
     "/api/v1/setup": {"token": "x", "name": "y", "password": "z"},
 }
 FORMS: dict[str, Any] = {

@@ -184,3 +184,27 @@ def test_filebeats_lines_lead_the_elasticsearch_client_here(reached: Any, wait_f
 
 def command_of(centre: Any) -> list[str]:
     return [*centre.within, sys.executable, "-m", "soc.cli"]
+
+
+def test_a_relay_is_split_with_a_preview_on_what_came(reached: Any, wait_for: Any) -> None:
+    """`soc source relay`: tried on what came, then kept, and live for what comes after."""
+    reached.soc("agency", "add", "edu")
+
+    def send(mark: str) -> None:
+        with socket.create_connection(("127.0.0.1", reached.syslog), 10) as wire:
+            for host in ("c1.edu.vn", "c2.edu.vn", "elsewhere"):
+                wire.sendall(f"<13>Feb 28 16:10:11 {host} app: {mark} of {host}\n".encode())
+        wait_for(lambda: reached.count(f'"{mark} of"') == 3, 45, 0.5)
+
+    send("before")
+    tried = reached.json("source", "relay", "add", "here", "--host", "*.edu.vn", "--agency", "edu", "--dry-run")
+    assert (tried[0]["records"], set(tried[0]["hosts"].split(", "))) == (2, {"c1.edu.vn 1", "c2.edu.vn 1"})
+    assert (tried[1]["rule"], tried[1]["agency"], tried[1]["records"] > 0) == ("none fits", "unassigned", True)
+    assert reached.json("source", "relay", "list", "here") == []
+    reached.soc("source", "relay", "add", "here", "--host", "*.edu.vn", "--agency", "edu")
+    time.sleep(3)  # live within 2 s
+    send("after")
+    found = {event["host.name"]: event["organization.id"] for event in reached.json("events", "search", '"after of"')}
+    assert found == {"c1.edu.vn": "edu", "c2.edu.vn": "edu", "elsewhere": "unassigned"}
+    assert reached.count('"before of" organization.id:edu') == 0, "what came before stays as it is"
+    assert reached.json("source", "relay", "remove", "here", "1") == []

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from soc.access.relay import RelayRule
 from soc.event import Lane
 from soc.ingest.accounting import Accounting
 from soc.ingest.memory import MemoryIntake
@@ -36,6 +37,7 @@ class FakeSource:
     retention: str = "default"
     enabled: bool = True
     only_from: str = ""
+    relay: tuple[RelayRule, ...] = ()
 
     def takes_from(self, address: str) -> bool:
         return self.only_from in ("", address)

@@ -1,6 +1,8 @@
 """`/api/v1/sources`: what may send; making one, the lines that point a sender at it, what came of it, shutting it off."""
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -8,6 +10,7 @@ from pydantic import AwareDatetime, Field
 
 from alerts.outputs import event_out, iso
 from soc.access.principal import Principal
+from soc.access.relay import MOST_RULES, RelayRule, check_relay
 from soc.access.roles import Permission
 from soc.access.sources import KINDS, Source
 from soc.console.callers import requires
@@ -16,6 +19,7 @@ from soc.console.ranges import JSON, Limit, Strict, Text
 from soc.errors import InputRefused
 from soc.event import UNASSIGNED, Lane, to_micros
 from soc.ingest.heard import Heard, heard
+from soc.ingest.relaypreview import preview_relay
 from soc.ingest.shipperlines import OVER, SHIPPERS, Lines, kind_of_shipper, lines_for
 from soc.normalise.records import check_format
 
@@ -56,6 +60,20 @@ class WantedLines(Strict):
     shipper: Text = Field(description=f"One of {', '.join(SHIPPERS)}.")
     over: Text = Field(default="", description=f"Way of syslog, one of {', '.join(OVER)}; tls if it is there, else tcp.")
     host: Text = Field(default="", description="The centre's name as the sender reaches it; found out if not given.")
+
+
+class Rule(Strict):
+    """A rule of a relay: exactly one of `host` (* any characters, ? one) and `address` (CIDR), and whose the records are."""
+
+    agency: Text
+    host: Text = ""
+    address: Text = ""
+
+
+class Rules(Strict):
+    """A relay's rules in their order; the first that fits a record counts."""
+
+    rules: Annotated[list[Rule], Field(max_length=MOST_RULES)]
 
 
 class Since(Strict):
@@ -106,6 +124,26 @@ def heard_(parts: Given, who: Reader, source_id: str, asked: Annotated[Since, Qu
     return JSON(_heard_out(heard(parts.gateway(), parts.events, source.id, who.scope, since, strangers=who.scope.agencies is None)))
 
 
+@router.put("/{source_id}/relay")
+def split(parts: Given, who: Writer, source_id: str, asked: Rules) -> JSON:
+    """Split a syslog relay's records among agencies from now on; no rules: all are the source's own agency's."""
+    parts.sources.get(source_id, who.scope)
+    rules, now = _rules(parts, who, asked), parts.now()
+    kept = parts.sources.split(source_id, who.scope, rules)
+    parts.audit.record(who.actor, "source.relay", source_id, {"rules": [f"{rule} → {rule.agency}" for rule in kept.relay]}, now=now)
+    return JSON(_out(kept))
+
+
+@router.post("/{source_id}/relay/preview")
+def preview(parts: Given, who: Reader, source_id: str, asked: Rules) -> JSON:
+    """What these rules would make of the newest 10,000 records of a source: per rule, and last, without one, what none fits."""
+    source = parts.sources.get(source_id, who.scope)
+    found = preview_relay(parts.events, source, _rules(parts, who, asked), who.scope)
+    return JSON({"seen": found.seen, "shares": [{
+        "rule": asdict(share.rule) if share.rule else None, "agency": share.agency, "records": share.records,
+        "hosts": [{"host": host, "records": count} for host, count in share.hosts.most_common(10)]} for share in found.shares]})
+
+
 @router.post("/{source_id}/disable")
 def disable(parts: Given, who: Writer, source_id: str) -> JSON:
     """Take nothing more from it."""
@@ -118,10 +156,21 @@ def enable(parts: Given, who: Writer, source_id: str) -> JSON:
     return JSON(_out(switch_source(parts, who, source_id, on=True)))
 
 
+def _check_agencies(parts: Parts, who: Principal, agencies: Iterable[str]) -> None:
+    known = parts.agencies.tree(parts.now())
+    for agency in agencies:
+        if not who.scope.allows(agency) or agency not in known:
+            raise InputRefused(f"no agency {agency[:64]!r}", remedy="add it first, or name one of yours")
+
+
+def _rules(parts: Parts, who: Principal, asked: Rules) -> tuple[RelayRule, ...]:
+    _check_agencies(parts, who, (rule.agency for rule in asked.rules))
+    return check_relay([RelayRule(rule.agency, rule.host, rule.address) for rule in asked.rules])
+
+
 def add_source(parts: Parts, who: Principal, asked: NewSource) -> tuple[Source, str, Lines | None]:
     """A new source, its token, and the lines for its shipper if one is named. Raises InputRefused, before anything is made."""
-    if not who.scope.allows(asked.agency) or asked.agency not in parts.agencies.tree(parts.now()):
-        raise InputRefused(f"no agency {asked.agency[:64]!r}", remedy="add it first, or name one of yours")
+    _check_agencies(parts, who, [asked.agency])
     check_format(asked.format)
     kind = asked.kind or (kind_of_shipper(asked.shipper) if asked.shipper else "ndjson")
     if asked.shipper:  # what has no lines is refused before anything is made
@@ -171,5 +220,6 @@ def _out(source: Source) -> dict[str, Any]:
         "id": source.id, "name": source.name, "kind": source.kind, "agency": source.agency, "agencies": list(source.agencies),
         "format": source.format, "timezone": source.timezone, "year": source.year, "lane": source.lane.value,
         "retention": source.retention, "addresses": list(source.addresses), "enabled": source.enabled,
+        "relay": [asdict(rule) for rule in source.relay],
         "created": iso(source.created), "rotated": iso(source.rotated),
     }
