@@ -282,6 +282,7 @@ def run_console(role: Role, config_file: Path | None) -> None:
     from soc.console.connections import bounded_http
     from soc.console.parts import Parts
     from soc.console.rulepacks import RulePacks
+    from soc.console.uploads import Uploads
     from soc.demo.centre import Demonstration
     from soc.detect.ledger import Ledger
     from soc.detect.lists import kept_folders
@@ -314,7 +315,8 @@ def run_console(role: Role, config_file: Path | None) -> None:
         events=events,
         alerts=AlertStore(state), rules=RuleStore(state, kept_folders(config, role.data)[0]), sources=SourceStore(state),
         packs=RulePacks(role.data, config_file, state, address=config.rules.release_url, sha256=config.rules.release_sha256),
-        imports=ImportStore(state), demonstration=demonstration, letters=letters,
+        imports=ImportStore(state), uploads=Uploads(role.data, config_file, most=config.console.upload, refuse=config.disk.refuse),
+        seen=Manifest.open(role.data).import_seen, demonstration=demonstration, letters=letters,
         agencies=AgencyStore(access), doors=Authentication(
             access, session=int(config.console.session * 1e6), idle=int(config.console.idle * 1e6), centre=config.centre.name),
         setup=Setup(access, centre=config.centre.name),

@@ -81,6 +81,7 @@ class ConsoleConfig:
     port: int = setting(Kind.PORT, "8080", "Port to listen on.")
     idle: float = setting(Kind.DURATION, "30m", "A login ends when nothing is done for this long.", low="1m", high="1d")
     session: float = setting(Kind.DURATION, "12h", "A login ends after this in any case.", low="1m", high="30d")
+    upload: int = setting(Kind.SIZE, "2GiB", "Largest file that the page of imports takes; `soc import` takes any.", low="1MiB", high="1024GiB")
 
 
 @dataclass(frozen=True, slots=True)

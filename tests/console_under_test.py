@@ -25,6 +25,7 @@ from soc.access.tokens import TokenStore
 from soc.console.app import create_console
 from soc.console.parts import Parts
 from soc.console.rulepacks import RulePacks
+from soc.console.uploads import Upload, Uploads
 from soc.database import ACCESS, STATE, Database, sqlite_url
 from soc.demo.centre import Demonstration
 from soc.detect.match import Atom, Match
@@ -118,18 +119,18 @@ def build(folder: Path, *, users: bool = True, secure: bool = False, health: dic
 
     events = MemoryStore()
     parts = Parts(
-        events=events, alerts=AlertStore(state), rules=RuleStore(state), packs=RulePacks(folder, None, state, address="http://127.0.0.1:9/rules.zip"), sources=SourceStore(state), imports=ImportStore(state),
+        events=events, alerts=AlertStore(state), rules=RuleStore(state), packs=RulePacks(folder, None, state, address="http://127.0.0.1:9/rules.zip"), sources=SourceStore(state), imports=ImportStore(state), uploads=Uploads(folder, None, most=1 << 20, refuse=1.0), seen=manifest.import_seen,
         demonstration=Demonstration(state=state, access=access, manifest=manifest),
         letters=DeadLetters(manifest), agencies=agencies, doors=doors, setup=Setup(access, centre=centre), audit=Audit(access),
         health=lambda: health if health is not None else _health(), replay=replay,
         reach=lambda host: Reach(host or "soc.test", 8081, False, host or "soc.test", 5514, 0), gateway=lambda: gateway,
         now=lambda: NOW, secure=secure)
-    ids = {agency: _fill(parts, state, manifest, events, agency, number) for number, agency in enumerate(("north", "south"))}
+    ids = {agency: _fill(parts, folder, state, manifest, events, agency, number) for number, agency in enumerate(("north", "south"))}
     _rules(parts, folder)
     return ConsoleUnderTest(create_console(parts), parts, [state, access, manifest], ids, texts, replayed, gateway)
 
 
-def _fill(parts: Parts, state: Database, manifest: Manifest, events: MemoryStore, agency: str, number: int) -> dict[str, str]:
+def _fill(parts: Parts, folder: Path, state: Database, manifest: Manifest, events: MemoryStore, agency: str, number: int) -> dict[str, str]:
     digest = f"00000000000000{number:02x}"
     event: dict[str, Any] = {
         "@timestamp": NOW - 1000, "event.created": NOW, "event.ingested": NOW, "event.dataset": EVIL, "host.name": EVIL,
@@ -148,6 +149,7 @@ def _fill(parts: Parts, state: Database, manifest: Manifest, events: MemoryStore
     from soc.event import Scope
     alert = parts.alerts.list(Scope.of([agency])).alerts[0]
     parts.alerts.comment(Scope.everything(), alert.id, EVIL, actor=EVIL, now=NOW)
+    parts.uploads._all.append(Upload(f"up-{agency}", EVIL, 1, agency, EVIL, folder / "gone", "failed", imported.id, EVIL, EVIL))
     source, _ = parts.sources.create(f"src-{agency}", agency=agency, now=NOW)
     with manifest.node.write() as connection:
         connection.execute(
@@ -156,7 +158,7 @@ def _fill(parts: Parts, state: Database, manifest: Manifest, events: MemoryStore
             (NOW, number, EVIL, agency, EVIL, EVIL, zstandard.compress(EVIL.encode() + b"\xff\x00")))
         letter = connection.execute("SELECT MAX(id) FROM dead_letters").fetchone()[0]
     return {
-        "alert_id": alert.id, "event_id": event_id, "import_id": imported.id, "source_id": source.id, "number": str(letter),
+        "alert_id": alert.id, "event_id": event_id, "import_id": imported.id, "source_id": source.id, "upload_id": f"up-{agency}", "number": str(letter),
         "agency_id": agency}
 
 

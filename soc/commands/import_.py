@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, BinaryIO, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,7 +18,7 @@ from typer.core import TyperGroup
 from collectors.archive import Limits, Walk
 from soc.commands.centre import Centre, Options, open_centre
 from soc.commands.gateway import answering_gateway, socket_of
-from soc.commands.import_progress import Bar, Lines
+from soc.commands.import_progress import Bar, Lines, Note
 from soc.commands.import_run import Importer, Judged, Outcome, survey
 from soc.commands.import_run import Options as Reading
 from soc.commands.import_undo import Steps, undo_import
@@ -47,6 +48,7 @@ app = typer.Typer(
     help="Bring log files in: [bold]soc import PATH...[/] (the same as `soc import files`, whose --help shows the options).",
 )
 
+_For = Annotated[str, typer.Option("--for", hidden=True, help="Whom the console does this for.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -64,6 +66,8 @@ def files(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once all is delivered; do not wait for the rules.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be imported.")] = False,
     as_json: _Json = False,
+    actor: _For = "",
+    note: Annotated[Path | None, typer.Option("--note", hidden=True, help="Keep a file of how far it is.")] = None,
 ) -> None:
     """Import log files. Run it again after an interruption: it goes on where it stopped, and nothing is doubled."""
     if as_json:
@@ -82,31 +86,32 @@ def files(
     with ExitStack() as stack:
         stack.enter_context(_terminated_as_interrupt())
         plain = as_json or not sys.stderr.isatty()
-        report: Bar | Lines = Lines(time.monotonic) if plain else Bar(walk.total, time.monotonic)
+        report: Bar | Lines | Note = (Note(note.absolute(), walk.total, time.monotonic) if note is not None else
+                                      Lines(time.monotonic) if plain else Bar(walk.total, time.monotonic))
         client = stack.enter_context(answering_gateway(options, centre, report.waiting))
-        _audit(centre, "import.begin", "", {"inputs": paths[:20], "agency": agency})
+        _audit(centre, actor, "import.begin", "", {"inputs": paths[:20], "agency": agency})
         began = time.monotonic()
         with report:
-            outcome = _run(centre, store, client, walk, reading, report, paths)
+            outcome = _run(centre, store, client, walk, reading, report, paths, actor or centre.actor)
             seconds = time.monotonic() - began
             stored = dead = 0
             judged = True
             if outcome.touched and not no_wait:
                 wanted = {each: store.get(each, Scope.everything()).records for each in outcome.touched}
                 stored, dead, judged = wait_until_judged(_judged(centre), wanted, report)
-    _audit(centre, "import.end", outcome.import_id, {"state": outcome.state, "records": outcome.records})
+    _audit(centre, actor, "import.end", outcome.import_id, {"state": outcome.state, "records": outcome.records})
     _finish(outcome, seconds, stored, dead, as_json=as_json, judged=judged and not no_wait)
 
 
 def _run(
-    centre: Centre, store: ImportStore, client: GatewayClient, walk: Walk, reading: Reading, report: Bar | Lines,
-    paths: Sequence[str],
+    centre: Centre, store: ImportStore, client: GatewayClient, walk: Walk, reading: Reading, report: Bar | Lines | Note,
+    paths: Sequence[str], actor: str,
 ) -> Outcome:
     importer = Importer(store=store, delivery=client, options=reading, report=report)
     with closing(cast(Any, iter(walk))) as found:
         try:
             inputs = [each if each == "-" else os.path.abspath(each) for each in paths]
-            return importer.run(found, actor=centre.actor, inputs=inputs, now=_now(), clock=_now, pid=os.getpid(),
+            return importer.run(found, actor=actor, inputs=inputs, now=_now(), clock=_now, pid=os.getpid(),
                                 alive=lambda other: _state(other) == RUNNING)
         except KeyboardInterrupt:
             fail("interrupted: what was acknowledged is kept", "run the same command again to continue", code=130)
@@ -115,7 +120,7 @@ def _run(
 
 
 def wait_until_judged(
-    judged: Judged, wanted: Mapping[str, int], report: Bar | Lines, *, clock: Callable[[], float] = time.monotonic,
+    judged: Judged, wanted: Mapping[str, int], report: Bar | Lines | Note, *, clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[int, int, bool]:
     """Wait until so many records of each import are stored and the rules have seen them: (stored, dead letters, whether).
@@ -189,6 +194,7 @@ def undo(
     import_id: Annotated[str, typer.Argument(metavar="ID", help="The import's id.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: _Json = False,
+    actor: _For = "",
 ) -> None:
     """Take an import back: its events, dead letters and alerts go, and the same files may be imported anew."""
     if as_json:
@@ -207,7 +213,7 @@ def undo(
         fail("nothing was undone")
     with closing(GatewayClient(socket_of(centre), patience=30.0)) as client:
         events, alerts = undo_import(import_id, store, Steps(centre, client), now=_now())
-    _audit(centre, "import.undo", import_id, {"events": events, "alerts": alerts})
+    _audit(centre, actor, "import.undo", import_id, {"events": events, "alerts": alerts})
     if as_json:
         show([{"id": import_id, "events": events, "alerts": alerts}], [], as_json=True)
     say(f"Undone: {many(events, 'event')} and {many(alerts, 'alert')} of import {import_id} are gone.")
@@ -256,10 +262,10 @@ def _zone(given: str, centre: Centre) -> str:
     return name
 
 
-def _audit(centre: Centre, action: str, object: str, detail: dict[str, Any]) -> None:
+def _audit(centre: Centre, actor: str, action: str, object: str, detail: dict[str, Any]) -> None:
     from soc.access.audit import Audit
 
-    Audit(centre.access).record(centre.actor, action, object, detail, now=_now())
+    Audit(centre.access).record(actor or centre.actor, action, object, detail, now=_now())
 
 
 @contextmanager

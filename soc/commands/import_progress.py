@@ -1,7 +1,9 @@
 """How an import shows itself: a bar on a terminal, plain lines in a pipe; refusals are said at once and loudly."""
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -11,7 +13,7 @@ from rich.text import Text
 from soc.commands.output import inert, say
 from soc.ingest.imports import REFUSED, ImportFile
 
-__all__ = ["Bar", "Lines"]
+__all__ = ["Bar", "Lines", "Note"]
 
 
 class Bar:
@@ -36,6 +38,9 @@ class Bar:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.stop()
+
+    def begun(self, import_id: str) -> None:
+        """Nothing is shown of it."""
 
     def file(self, name: str, upto: int) -> None:
         """A file is taken up that ends at byte `upto` of the input."""
@@ -92,6 +97,9 @@ class Lines:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         pass
 
+    def begun(self, import_id: str) -> None:
+        """Nothing is said of it."""
+
     def file(self, name: str, upto: int) -> None:
         """Files are not announced; the first starts the clock of the rate."""
         self._began = self._began or self._clock()
@@ -118,6 +126,68 @@ class Lines:
         if self._clock() - self._last >= self._every:
             self._last = self._clock()
             say(text)
+
+
+class Note:
+    """A file that says how far an import is, for the console: JSON, replaced as a whole, at most twice a second."""
+
+    def __init__(self, path: Path, total: int, clock: Callable[[], float], every: float = 0.5) -> None:
+        """`total` in bytes of input; `clock` in seconds."""
+        self._path, self._total, self._clock, self._every = path, max(total, 1), clock, every
+        self._last = -every
+        self._from = self._upto = 0
+        self._facts: dict[str, object] = {
+            "id": "", "stage": "reading", "file": "", "records": 0, "known": 0, "errors": 0, "share": 0.0, "stored": 0, "dead_letters": 0}
+
+    def __enter__(self) -> Note:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._write(at_once=True)
+
+    def begun(self, import_id: str) -> None:
+        """The import has its id."""
+        self._facts["id"] = import_id
+        self._write(at_once=True)
+
+    def file(self, name: str, upto: int) -> None:
+        """A file is taken up that ends at byte `upto` of the input."""
+        self._from, self._upto = self._upto, upto
+        self._facts["file"] = name
+        self._write()
+
+    def sent(self, new: int, duplicates: int, share: float) -> None:
+        """A batch was acknowledged."""
+        self._add("records", new)
+        self._add("known", duplicates)
+        self._facts |= {"stage": "reading", "share": min(1.0, (self._from + share * (self._upto - self._from)) / self._total)}
+        self._write()
+
+    def ended(self, file: ImportFile) -> None:
+        """A file is done."""
+        self._add("errors", file.bad + (file.state == REFUSED))
+        self._write()
+
+    def waiting(self, reason: str, seconds: float) -> None:
+        """The gateway is away or full."""
+        self._facts["stage"] = "waiting"
+        self._write()
+
+    def judging(self, stored: int, dead: int) -> None:
+        """Everything is delivered; these many are stored."""
+        self._facts |= {"stage": "judging", "share": 1.0, "stored": stored, "dead_letters": dead}
+        self._write()
+
+    def _add(self, name: str, number: int) -> None:
+        self._facts[name] = int(str(self._facts[name])) + number
+
+    def _write(self, *, at_once: bool = False) -> None:
+        if not at_once and self._clock() - self._last < self._every:
+            return
+        self._last = self._clock()
+        part = self._path.with_suffix(".part")
+        part.write_text(json.dumps(self._facts), "utf-8")
+        part.replace(self._path)
 
 
 def _word(file: ImportFile) -> str:

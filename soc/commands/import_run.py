@@ -57,6 +57,8 @@ class Options:
 class Report(Protocol):
     """Hears how an import goes; `share` is how much of the current file is done, 0 to 1."""
 
+    def begun(self, import_id: str) -> None: ...
+
     def file(self, name: str, upto: int) -> None: ...
 
     def sent(self, new: int, duplicates: int, share: float) -> None: ...
@@ -72,6 +74,9 @@ class Judged(Protocol):
 
 class NoReport:
     """A report that nobody reads."""
+
+    def begun(self, import_id: str) -> None:
+        """Nothing."""
 
     def file(self, name: str, upto: int) -> None:
         """Nothing."""
@@ -145,6 +150,7 @@ class Importer:
         made = self._store.resume(agency=agency, options=options, now=now, alive=alive) or self._store.begin(
             actor=actor, agency=agency, now=now, options=options)
         outcome = self._outcome = Outcome(made.id)
+        self._report.begun(made.id)
         self._now = now
         try:
             for each in found:

@@ -36,7 +36,8 @@ def create_console(parts: Parts) -> FastAPI:
     for route in routes_of(app):
         declared(route)
     answer_errors(app, app.state.pages.error)
-    app.add_middleware(Guard, show=app.state.pages.error, secure=parts.secure, larger={"/api/v1/rulepacks": MAX_BYTES})
+    larger = {"/api/v1/rulepacks": MAX_BYTES, "/api/v1/imports": parts.uploads.most}
+    app.add_middleware(Guard, show=app.state.pages.error, secure=parts.secure, larger=larger)
     return app
 
 

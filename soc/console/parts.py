@@ -15,12 +15,14 @@ from soc.access.setup import Setup
 from soc.access.sources import SourceStore
 from soc.config import CentreConfig
 from soc.console.rulepacks import RulePacks
+from soc.console.uploads import Uploads
 from soc.demo.centre import Demonstration
 from soc.detect.rulestore import RuleStore
 from soc.ingest.imports import ImportStore
 from soc.ingest.reach import Reach
 from soc.store.deadletters import DeadLetters
 from soc.store.eventstore import EventStore
+from soc.store.manifest import ImportSeen
 
 __all__ = ["Given", "Parts"]
 
@@ -40,6 +42,8 @@ class Parts:
     packs: RulePacks
     sources: SourceStore
     imports: ImportStore
+    uploads: Uploads
+    seen: Callable[[str], ImportSeen | None]
     demonstration: Demonstration
     letters: DeadLetters
     agencies: AgencyStore

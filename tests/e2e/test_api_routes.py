@@ -40,11 +40,11 @@ BODIES: dict[str, Any] = {
 FORMS: dict[str, Any] = {
     "/alerts/{alert_id}": {"do": "comment", "text": "seen"}, "/rules/{rule_id}": {"do": "disable"}, "/deadletters/{number}": {},
     "/rulepacks/fetch": {},
-    "/sources/new": {"name": "one-more", "shipper": "curl"}, "/sources/{source_id}": {"on": "true"}, "/logout": {}, "/login": {"name": "x", "password": "y"}, "/setup": {"token": "x"},
+    "/imports/{import_id}/undo": {}, "/imports/uploads/{upload_id}/cancel": {}, "/sources/new": {"name": "one-more", "shipper": "curl"}, "/sources/{source_id}": {"on": "true"}, "/logout": {}, "/login": {"name": "x", "password": "y"}, "/setup": {"token": "x"},
 }
-RAW = {"/api/v1/rulepacks": b"PK\x05\x06" + bytes(18)}
+RAW = {"/api/v1/rulepacks": b"PK\x05\x06" + bytes(18), "/api/v1/imports": b"one line\n"}
 """Bodies that are neither."""
-QUERIES = {"/api/v1/events/top": "?field=host.name", "/api/v1/sources/{source_id}/lines": "?shipper=curl"}
+QUERIES = {"POST /api/v1/imports": "?name=auth.log", "/api/v1/events/top": "?field=host.name", "/api/v1/sources/{source_id}/lines": "?shipper=curl"}
 
 ROUTES = sorted(
     ((method, route) for router in (*api.routers(), *pages.routers()) for route in router.routes
@@ -78,7 +78,7 @@ def ask(console: ConsoleUnderTest, method: str, route: APIRoute, role: Role | No
         given["data"] = FORMS[route.path]
     elif method != "GET" and route.path in RAW:
         given["content"] = RAW[route.path]
-    return console.client(role).request(method, route.path.format(**known) + QUERIES.get(route.path, ""), **given)
+    return console.client(role).request(method, route.path.format(**known) + QUERIES.get(f"{method} {route.path}", QUERIES.get(route.path, "")), **given)
 
 
 @pytest.mark.parametrize(("method", "route"), ROUTES, ids=named)
