@@ -35,7 +35,7 @@ class AlertFilters:
     agency: str | None = None
     entity: str | None = None
     level: Sequence[str] | None = None
-    origin: str | None = None
+    origin: str | Sequence[str] | None = None
     import_id: str | None = None
     assignee: str | None = None
     escalated: bool | None = None
@@ -101,9 +101,9 @@ class AlertStore:
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def counts(self, scope: Scope) -> Mapping[str, Mapping[str, int]]:
-        """How many alerts by `state` and, of those not closed, by `level`."""
-        query = select(ALERTS.c.state, ALERTS.c.level, func.count()).where(_within(scope))
+    def counts(self, scope: Scope, origin: Sequence[str] | None = None) -> Mapping[str, Mapping[str, int]]:
+        """How many alerts (of these origins) by `state` and, of those not closed, by `level`."""
+        query = select(ALERTS.c.state, ALERTS.c.level, func.count()).where(_within(scope), *_narrowed(AlertFilters(origin=origin)))
         query = query.group_by(ALERTS.c.state, ALERTS.c.level)
         states = {state.value: 0 for state in State}
         levels: dict[str, int] = {}
@@ -262,7 +262,7 @@ def _narrowed(filters: AlertFilters) -> list[ColumnElement[bool]]:
             parts.append(ALERTS.c.last_seen >= value)
         elif field.name == "until":
             parts.append(ALERTS.c.first_seen < value)
-        elif field.name in ("state", "level"):
+        elif field.name in ("state", "level") or (field.name == "origin" and not isinstance(value, str)):
             parts.append(ALERTS.c[field.name].in_([str(one) for one in value]))
         elif isinstance(value, str):
             parts.append(ALERTS.c[field.name] == plain(value))

@@ -108,7 +108,7 @@ def test_ill_health_is_told_in_vietnamese(tmp_path, monkeypatch):
     quick_hashes(monkeypatch)
     reasons = ["detector is not running", "the live lane is 45 s behind; 1200 records wait", "the disk is 91% full"]
     console = build(tmp_path, health={"status": "failing", "reasons": reasons})
-    text = console.client(Role.ADMINISTRATOR).get("/").text
+    text = console.client(Role.ADMINISTRATOR).get("/health").text
     for words in ("bộ phát hiện không chạy", "luồng trực tiếp trễ 45 giây; 1200 bản ghi đang chờ", "ổ đĩa đã dùng 91%"):
         assert words in text
     assert not any(reason in text for reason in reasons)
@@ -145,13 +145,13 @@ def test_agencies_are_shown_by_name_with_their_id_as_tooltip(console, language, 
     client, ids = console.client(Role.VIEWER), console.ids["north"]
     admin = console.client(Role.ADMINISTRATOR)
     shown = f'<span title="north">{name}</span>'
-    for who, path in ((client, "/"), (client, "/alerts"), (client, f"/alerts/{ids['alert_id']}"), (admin, "/imports"),
+    for who, path in ((client, "/alerts?origin=all"), (client, f"/alerts/{ids['alert_id']}"), (admin, "/imports"),
                       (admin, f"/imports/{ids['import_id']}"), (admin, "/deadletters"), (admin, f"/deadletters/{ids['number']}")):
         who.cookies.set("soc_language", language)
         answer = who.get(path)
         assert answer.status_code == 200
         assert shown in answer.text, path
-    assert "unassigned" not in re.sub(r"<[^>]*>", "", client.get("/alerts").text)
+    assert "unassigned" not in re.sub(r"<[^>]*>", "", client.get("/alerts?origin=all").text)
 
 
 ACTS = [

@@ -73,3 +73,13 @@ def test_a_full_disk_takes_no_file(console):
     object.__setattr__(console.parts, "uploads", Uploads(console.parts.uploads._data, None, most=1 << 20, refuse=0.0))
     answer = console.client(Role.ADMINISTRATOR).post("/api/v1/imports?name=a.log", content=b"x")
     assert answer.status_code == 507 or answer.status_code == 503, answer.text
+
+
+def test_alerts_of_imports_stay_out_of_the_duty_list_unless_chosen(console):
+    client = console.client(Role.ANALYST)
+    alert, imported = console.ids["north"]["alert_id"], console.ids["north"]["import_id"]
+    for path, there in (("/alerts", False), ("/", False), ("/alerts?origin=all", True), ("/alerts?origin=import", True), ("/alerts?origin=live", False),
+                        (f"/alerts?import_id={imported}", True)):
+        assert (f"/alerts/{alert}" in client.get(path).text) is there, path
+    assert f"/alerts/{alert}" in client.get(f"/imports/{imported}").text or imported in client.get(f"/imports/{imported}").text
+    assert client.get("/alerts?origin=elsewhere").status_code == 422

@@ -17,22 +17,26 @@ from soc.console.pages.render import see
 from soc.console.parts import Given
 from soc.console.ranges import Strict, Text
 from soc.errors import InputRefused
+from soc.event import Origin
 
-__all__ = ["router"]
+__all__ = ["DUTY", "router"]
 
 router = APIRouter(prefix="/alerts", include_in_schema=False)
 
 Reader = Annotated[Principal, Depends(requires(Permission.ALERTS_READ))]
 Writer = Annotated[Principal, Depends(requires(Permission.ALERTS_WRITE))]
 LEVELS = ("critical", "high", "medium", "low", "informational")
+DUTY = (Origin.LIVE.value, Origin.DEMONSTRATION.value)
+"""Origins of the alerts that somebody on duty has to look at: what is going on, not what was brought in to be looked through."""
 _PAGE = 50
 
 
 class Wanted(Strict):
-    """The filter form: empty fields do not narrow; without a state, what is not closed."""
+    """The filter form: empty fields do not narrow; without a state, what is not closed; without an origin or import, what duty is."""
 
     state: Literal["", "open"] | State = "open"
     level: Literal["", "critical", "high", "medium", "low", "informational"] = ""
+    origin: Literal["duty", "all"] | Origin = "duty"
     rule_id: Text = ""
     entity: Text = ""
     agency: Text = ""
@@ -42,7 +46,9 @@ class Wanted(Strict):
     def filters(self) -> AlertFilters:
         """The same, as the store has it."""
         states = {"": None, "open": [state.value for state in State if state is not State.CLOSED]}
+        origins = {"duty": None if self.import_id else DUTY, "all": None} | {one: [one.value] for one in Origin}
         return AlertFilters(
+            origin=origins[self.origin],
             state=states.get(self.state, [self.state]), level=[self.level] if self.level else None, rule_id=self.rule_id or None,
             entity=self.entity or None, agency=self.agency or None, import_id=self.import_id or None)
 
@@ -65,7 +71,7 @@ def list_(parts: Given, looks: Looks, request: Request, who: Reader, wanted: Ann
     following = wanted.model_dump() | {"after": page.next} if page.next else {}
     return looks.page(
         request, "alerts.html", who, alerts=page.alerts, total=total, wanted=wanted, following=following, states=list(State),
-        levels=LEVELS, agencies=parts.agencies.list(who.scope, at=parts.now(), closed=True))
+        origins=["all", *Origin], levels=LEVELS, agencies=parts.agencies.list(who.scope, at=parts.now(), closed=True))
 
 
 @router.get("/{alert_id}")

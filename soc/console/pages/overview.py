@@ -10,6 +10,7 @@ from alerts.store import AlertFilters
 from soc.access.principal import Principal
 from soc.access.roles import Permission
 from soc.console.callers import requires
+from soc.console.pages.alerts import DUTY
 from soc.console.pages.parts import Looks
 from soc.console.parts import Given
 
@@ -24,9 +25,9 @@ Self = Annotated[Principal, Depends(requires(Permission.ACCOUNT_OWN))]
 @router.get("/")
 def overview(parts: Given, looks: Looks, request: Request, who: Reader) -> Response:
     """Counts and the newest open alerts."""
-    still_open = AlertFilters(state=[state.value for state in State if state is not State.CLOSED])
+    still_open = AlertFilters(origin=DUTY, state=[state.value for state in State if state is not State.CLOSED])
     newest = parts.alerts.list(who.scope, still_open, 20).alerts
-    return looks.page(request, "overview.html", who, counts=parts.alerts.counts(who.scope), alerts=newest)
+    return looks.page(request, "overview.html", who, counts=parts.alerts.counts(who.scope, DUTY), alerts=newest)
 
 
 @router.get("/api")
