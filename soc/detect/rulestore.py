@@ -246,6 +246,11 @@ class RuleStore:
             raise NotFoundError(f"there is no rule {rule_id}", remedy="`soc rules list` shows them")
         return _shown(row[:-1], {} if row.kind == "rule" else self.load().faults), row.source
 
+    def sources(self, word: str) -> dict[str, str]:
+        """Rule id -> source text of the rules whose source holds a word."""
+        with self._database.read() as c:
+            return {row.rule_id: row.source for row in c.execute(select(RULES.c.rule_id, RULES.c.source).where(RULES.c.source.contains(word)))}
+
     def enable(self, ids: Sequence[str], now: int) -> int:
         """Switch rules on; returns how many were off. Raises NotFoundError, RuleError (placeholder); all or none.
 

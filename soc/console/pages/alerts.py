@@ -12,6 +12,7 @@ from soc.access.principal import Principal
 from soc.access.roles import Permission
 from soc.console.api.alerts import known_user
 from soc.console.callers import requires
+from soc.console.pages.matched import texts_of
 from soc.console.pages.parts import Looks
 from soc.console.pages.render import see
 from soc.console.parts import Given
@@ -80,7 +81,7 @@ def show(parts: Given, looks: Looks, request: Request, who: Reader, alert_id: st
     alert = parts.alerts.get(who.scope, alert_id)
     return looks.page(
         request, "alert.html", who, alert=alert, history=parts.alerts.history(who.scope, alert.id),
-        evidence=parts.alerts.evidence(who.scope, alert.id), dispositions=list(Disposition),
+        evidence=parts.alerts.evidence(who.scope, alert.id), matched=lambda one: texts_of(one.atoms, one.event), dispositions=list(Disposition),
         ways=sorted(TRANSITIONS[alert.state] - {State.CLOSED}), may_close=State.CLOSED in TRANSITIONS[alert.state],
         may_write=who.may(Permission.ALERTS_WRITE))
 

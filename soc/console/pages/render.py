@@ -16,8 +16,10 @@ from soc.access.principal import Principal
 from soc.access.roles import Permission
 from soc.console.callers import whoever
 from soc.console.language import LANGUAGES, load_messages, translator
+from soc.console.pages.matched import marked
 from soc.console.parts import Parts
 from soc.console.problems import Told
+from soc.console.rulewords import RuleWords
 from soc.console.strip import strip_of
 from soc.console.wording import Wording, load_wording
 from soc.ecs import kind_of
@@ -44,10 +46,11 @@ class Pages:
         self._say = {language: translator(messages) for language, messages in load_messages().items()}
         self._wording = {language: Wording(load_wording(language), say) for language, say in self._say.items()}
         self._zone = ZoneInfo(parts.timezone)
+        self._words = RuleWords(parts.rules)
         self._environment = Environment(
             loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True)
-        self._environment.filters |= {"show": inert, "when": self.when, "clock": self.clock, "url": _url, "field": self.field}
+        self._environment.filters |= {"show": inert, "when": self.when, "clock": self.clock, "url": _url, "field": self.field, "marked": marked}
 
     def page(
         self, request: Request, template: str, who: Principal | None = None, *, status: int = 200, **values: object,
@@ -57,7 +60,8 @@ class Pages:
         t = self._say[language]
         menu = [(path, t(key)) for path, key, permission in _MENU if who is not None and who.may(permission)]
         text = self._environment.get_template(template).render(
-            t=t, said=partial(self.said, language), agency=partial(self._agency, language, {}), language=language, languages=LANGUAGES,
+            t=t, titled=partial(self._titled, language), words=self._words.of,
+            said=partial(self.said, language), agency=partial(self._agency, language, {}), language=language, languages=LANGUAGES,
             centre=self._parts.called(), who=who, strip=strip_of(self._parts, who) if who is not None else None, menu=menu, path=request.url.path,
             **{"csrf": getattr(request.state, "csrf", ""), "back": _asked(request)} | values)
         return HTMLResponse(text.encode("utf-8", "replace"), status)
@@ -81,6 +85,10 @@ class Pages:
             known |= {one.id: one for one in self._parts.agencies.list(Scope.everything(), at=self._parts.now(), closed=True)}
         found = known.get(agency)
         return (found.name_vi if language == "vi" else found.name_en) if found else agency
+
+    def _titled(self, language: str, rule_id: str, title: str) -> str:
+        """A rule's title in this language, if it has one."""
+        return self._words.title(rule_id, title, language)
 
     def language(self, request: Request) -> str:
         """The language that the caller chose, else the centre's."""
