@@ -43,7 +43,7 @@ def test_a_rule_speaks_both_languages_and_says_what_to_do(path: Path) -> None:
         custom = document["custom"]
         assert custom["title_vi"] != document["title"]
         assert len(custom["response"]) == len(custom["response_vi"]) > 0
-        assert any(tag.startswith("attack.t") for tag in document["tags"])
+        assert any(tag.startswith("attack.t") for tag in document.get("tags", ())) or path.stem == "soc_try_it"  # which is no attack
 
 
 @pytest.mark.parametrize("folder", ["web", "linux", "windows"])
