@@ -34,8 +34,10 @@ class Clone:
             shutil.copy2(ROOT / name, self.path / name)
         (self.path / ".venv").symlink_to(sys.prefix)
         console, gateway, self.syslog, tls = free_ports(4)
+        # Of a `make test` that runs these tests nothing reaches the `make run` in here, above all not its ARGS.
+        typed = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS")}
         self.environment = {
-            **os.environ, "PYTHONPATH": str(self.path), "NO_COLOR": "1", "SOC_CONSOLE__PORT": str(console), "SOC_GATEWAY__PORT": str(gateway),
+            **typed, "PYTHONPATH": str(self.path), "NO_COLOR": "1", "SOC_CONSOLE__PORT": str(console), "SOC_GATEWAY__PORT": str(gateway),
             "SOC_SYSLOG__PORT": str(self.syslog), "SOC_SYSLOG__TLS_PORT": str(tls), "PIP_NO_INDEX": "1"}
         self.process: subprocess.Popen[bytes] | None = None
 
