@@ -6,6 +6,7 @@ import os
 import re
 import signal
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import Centre, wait_for
@@ -13,8 +14,15 @@ from tests.e2e.conftest import Centre, wait_for
 PASSWORD = "ba con voi vàng"
 
 
-def test_a_normaliser_that_stands_still_turns_the_strip_red_and_then_all_is_whole(running: Centre, page: Page) -> None:
+@pytest.fixture(scope="module")
+def watching(running: Centre) -> Centre:
+    """The centre with somebody who may log in."""
     running.soc("user", "add", "an", "--role", "administrator", "--password-stdin", text=PASSWORD)
+    return running
+
+
+def test_a_normaliser_that_stands_still_turns_the_strip_red_and_then_all_is_whole(watching: Centre, page: Page) -> None:
+    running = watching
     token = running.json("source", "add", "portal-1")[0]["token"]
     page.goto(f"http://127.0.0.1:{running.console}/login?next=/health")
     page.locator("input[name=name]").fill("an")
@@ -40,11 +48,12 @@ def test_a_normaliser_that_stands_still_turns_the_strip_red_and_then_all_is_whol
     expect(page.get_by_role("heading", name="Tình trạng")).to_be_visible(timeout=30_000)
 
 
-def test_a_console_that_does_not_answer_is_said_on_the_open_page(running: Centre, page: Page) -> None:
-    page.goto(f"http://127.0.0.1:{running.console}/login")
+def test_a_console_that_does_not_answer_is_said_on_the_open_page(watching: Centre, page: Page) -> None:
+    page.goto(f"http://127.0.0.1:{watching.console}/login")
     page.locator("input[name=name]").fill("an")
     page.locator("input[name=password]").fill(PASSWORD)
     page.locator("main button").click()
+    expect(page.locator("#strip .now")).to_have_attribute("data-status", "ok", timeout=40_000)
     page.context.set_offline(True)
     expect(page.locator("#strip .now")).to_have_attribute("data-status", "silent", timeout=40_000)
     expect(page.locator("#strip .now")).to_contain_text("nội dung trên trang đã cũ")
