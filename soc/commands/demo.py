@@ -48,6 +48,7 @@ def remove(
 ) -> None:
     """Take the demonstration away: its events, dead letters, alerts and agencies, and nothing else. Works with the server running or stopped."""
     from soc.demo.record import demonstrations
+    from soc.demo.removal import invented
     from soc.demo.removal import remove as take_away
     from soc.ingest.deliver import GatewayClient
     from soc.ingest.imports import UNDONE, ImportStore
@@ -55,7 +56,8 @@ def remove(
     if as_json:
         quiet()
     centre = open_centre(ctx, create=False)
-    if all(one.state == UNDONE for one in demonstrations(ImportStore(centre.state))):
+    there = any(one.state != UNDONE for one in demonstrations(ImportStore(centre.state)))
+    if not there and not invented(centre.access, time.time_ns() // 1000):
         if as_json:
             show([{"events": 0, "alerts": 0, "agencies": [], "kept": []}], [], as_json=True)
         say("There is no demonstration in this data folder.")

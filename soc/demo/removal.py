@@ -16,7 +16,7 @@ from soc.ingest.deliver import Delivery
 from soc.ingest.imports import UNDONE, ImportStore
 from soc.store.manifest import Manifest
 
-__all__ = ["Removed", "remove"]
+__all__ = ["Removed", "invented", "remove"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,14 @@ def remove(*, state: Database, access: Database, manifest: Manifest, gateway: De
     return Removed(events, alerts, gone, kept)
 
 
+def invented(access: Database, now: int) -> list[str]:
+    """The invented agencies that are there."""
+    return [one.id for one in AgencyStore(access).list(Scope.everything(), at=now, closed=True) if one.id in AGENCIES]
+
+
 def _agencies(state: Database, access: Database, actor: str, now: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     store = AgencyStore(access)
-    there = [one.id for one in store.list(Scope.everything(), at=now, closed=True) if one.id in AGENCIES]
+    there = invented(access, now)
     used = {agency for user in UserStore(access).list(Scope.everything(), limit=100_000) for agency in user.agencies}
     used |= {agency for source in SourceStore(state).list(Scope.everything(), limit=100_000) for agency in (source.agency, *source.agencies)}
     used |= {one.parent for one in store.list(Scope.everything(), at=now, closed=True) if one.parent}
