@@ -149,6 +149,21 @@ def test_from_make_run_to_an_alert_of_ones_own(clone: Clone, browsers: Callable[
         page.reload()
     assert planted.count() > 5
 
+    # Try it now: one harmless line, pasted; its alert stands on the open page with its seconds.
+    page.get_by_role("link", name="Overview", exact=True).click()
+    page.get_by_role("button", name="Try it now").click()
+    expect(page.locator("[data-state=waiting]")).to_be_visible(timeout=30_000)
+    clone.type("sh", "-c", page.locator("#line").inner_text())
+    expect(page.locator("[data-state=judged]")).to_contain_text("s in all", timeout=60_000)
+
+    # A log of one's own, dropped on the page of imports.
+    log_file = tmp_path / "auth.log"
+    log_file.write_text("Nov 26 18:59:00 web-01 sshd[7]: Failed password for root from 203.0.113.9 port 22 ssh2\n")
+    page.get_by_role("link", name="Imports", exact=True).click()
+    dropped(page, "#drop", log_file, "text/plain")
+    expect(page.locator("#work .upload")).to_have_attribute("data-state", "done", timeout=90_000)
+    expect(page.locator("#work .upload")).to_contain_text("1 new records, 0 known already")
+
     # The first server: a source, the line that its page shows with another text; the open page shows the event, and there is its alert.
     page.get_by_role("link", name="Sources", exact=True).click()
     page.get_by_role("link", name="Add a source").click()
@@ -157,12 +172,12 @@ def test_from_make_run_to_an_alert_of_ones_own(clone: Clone, browsers: Callable[
     page.get_by_label("Program that sends").select_option(shipper)
     page.get_by_label("Addresses that may send").fill("127.0.0.1")
     page.get_by_role("button", name="Make it, and show its lines").click()
-    expect(page.locator("[data-state=waiting]")).to_be_visible()
+    expect(page.locator("[data-state=waiting]")).to_be_visible(timeout=30_000)
     lines = page.locator("#lines").inner_text()
     assert str(clone.syslog) in lines
     with logging_by(shipper, lines, clone, tmp_path) as log:
         log("release-marker-7 was here")
-        expect(page.locator("[data-state=heard]")).to_contain_text("release-marker-7 was here")
+        expect(page.locator("[data-state=heard]")).to_contain_text("release-marker-7 was here", timeout=60_000)
     page.get_by_role("link", name="Alerts", exact=True).click()
     alert = page.get_by_role("link", name="A line that nobody else writes 7")
     for _ in range(60):
