@@ -16,7 +16,7 @@ import shlex
 import stat
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -140,13 +140,13 @@ class Follower:
             return Journal(place or "")
         made = Tail(Path(name), Place(*place) if place else None)
         if not place:  # from here on, whatever happens to this process
-            self._state["logs"][name] = {"n": 0, "place": [made.place.inode, made.place.offset]}
+            self._state["logs"][name] = {"n": 0, "place": list(astuple(made.place))}
             _write(self._kept, self._state)
         return made
 
     def _place(self, name: str) -> Any:
         reader = self._open[name]
-        return reader.cursor if isinstance(reader, Journal) else [reader.place.inode, reader.place.offset]
+        return reader.cursor if isinstance(reader, Journal) else list(astuple(reader.place))
 
     def _shipment(self, name: str) -> Shipment:
         stream = f"machine/{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}/{self._state['epoch']}"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.tail import LONGEST, Tail
+from collectors.tail import LONGEST, Place, Tail
 
 
 def everything(tail: Tail) -> list[bytes]:
@@ -88,6 +88,33 @@ def test_a_file_that_was_emptied_is_read_anew(follow: Callable[..., Tail], tmp_p
     os.truncate(log, 0)
     add(log, b"new\n")
     assert everything(tail) == [b"new"]
+
+
+def test_F20_a_file_that_was_emptied_and_has_grown_past_the_old_place_is_read_anew_once(follow: Callable[..., Tail], tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    add(log, b"")
+    tail = follow(log)
+    add(log, b"one\ntwo\n")
+    assert everything(tail) == [b"one", b"two"]
+    with log.open("r+b") as file:
+        file.truncate()
+        file.write(b"three, which is longer\nfour\n")
+    assert everything(tail) == [b"three, which is longer", b"four"]
+    assert everything(tail) == []
+    assert everything(follow(log, tail.place)) == []
+
+
+def test_F19_another_file_with_the_same_inode_is_another_file(follow: Callable[..., Tail], tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    add(log, b"one\ntwo\n")
+    tail = follow(log)
+    place = tail.place
+    assert place.head
+    with log.open("r+b") as file:  # what a file made anew under an inode that was given back looks like
+        file.truncate()
+        file.write(b"other\nlines, and more than there were\n")
+    assert everything(follow(log, place)) == [b"other", b"lines, and more than there were"]
+    assert everything(follow(log, Place(place.inode, place.offset))) != []  # a place of before there were digests
 
 
 def test_a_line_without_an_end_comes_in_pieces(follow: Callable[..., Tail], tmp_path: Path) -> None:
