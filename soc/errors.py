@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 __all__ = [
-    "ConfigError", "DamagedError", "DiskFullError", "DuplicateError", "InputRefused", "LockedError",
+    "ChangedError", "ConfigError", "DamagedError", "DiskFullError", "DuplicateError", "InputRefused", "LockedError",
     "NotFoundError", "OverlapError", "ParseError", "PermissionDenied", "QueryError", "RuleError",
     "SocError", "StoreError", "TooLargeError",
 ]
@@ -48,6 +48,10 @@ class OverlapError(InputRefused):
 
 class DuplicateError(SocError):
     """Something of that name or key exists already."""
+
+
+class ChangedError(SocError):
+    """What is to be changed is no longer as the caller read it: somebody else was first (HTTP 409)."""
 
 
 class ParseError(SocError):

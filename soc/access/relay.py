@@ -11,7 +11,7 @@ from functools import lru_cache
 from soc.access.agencies import check_slug
 from soc.errors import InputRefused
 
-__all__ = ["MOST_RULES", "RelayRule", "address_in", "check_relay", "first_match"]
+__all__ = ["MOST_RULES", "RelayEdit", "RelayRule", "address_in", "check_relay", "check_rule", "first_match"]
 
 MOST_RULES = 1000
 """Rules of one source."""
@@ -31,24 +31,36 @@ class RelayRule:
         return f"host {self.host}" if self.host else f"address {self.address}"
 
 
+@dataclass(frozen=True, slots=True)
+class RelayEdit:
+    """The rules that a source had from `at` on (microseconds since 1970 UTC), and who wrote them ("" where nobody did)."""
+
+    version: int
+    rules: tuple[RelayRule, ...]
+    at: int
+    by: str
+
+
 def check_relay(rules: Sequence[RelayRule]) -> tuple[RelayRule, ...]:
     """The rules as they are kept. Raises InputRefused with the number of the first that is none."""
     if len(rules) > MOST_RULES:
         raise InputRefused(f"a relay has at most {MOST_RULES} rules", remedy="join host names by *, and addresses by networks")
-    kept: list[RelayRule] = []
-    for number, rule in enumerate(rules, 1):
-        check_slug(rule.agency)
-        if bool(rule.host) == bool(rule.address):
-            raise InputRefused(f"rule {number}: either a host or an address is needed", remedy="name exactly one of them")
-        if rule.host and not _HOST.fullmatch(rule.host):
-            raise InputRefused(f"rule {number}: {rule.host[:64]!r} is no host",
-                               remedy="letters, digits, . - _ :, * for any characters, ? for one")
-        try:
-            address = str(ipaddress.ip_network(rule.address, strict=False)) if rule.address else ""
-        except ValueError as error:
-            raise InputRefused(f"rule {number}: {rule.address[:64]!r} is no address", remedy="a host or CIDR such as 10.1.2.0/24") from error
-        kept.append(RelayRule(rule.agency, rule.host.lower(), address))
-    return tuple(kept)
+    return tuple(check_rule(number, rule) for number, rule in enumerate(rules, 1))
+
+
+def check_rule(number: int, rule: RelayRule) -> RelayRule:
+    """A rule as it is kept; `number` counts from 1. Raises InputRefused."""
+    check_slug(rule.agency)
+    if bool(rule.host) == bool(rule.address):
+        raise InputRefused(f"rule {number}: either a host or an address is needed", remedy="name exactly one of them")
+    if rule.host and not _HOST.fullmatch(rule.host):
+        raise InputRefused(f"rule {number}: {rule.host[:64]!r} is no host",
+                           remedy="letters, digits, . - _ :, * for any characters, ? for one")
+    try:
+        address = str(ipaddress.ip_network(rule.address, strict=False)) if rule.address else ""
+    except ValueError as error:
+        raise InputRefused(f"rule {number}: {rule.address[:64]!r} is no address", remedy="a host or CIDR such as 10.1.2.0/24") from error
+    return RelayRule(rule.agency, rule.host.lower(), address)
 
 
 def first_match(rules: Sequence[RelayRule], host: str, peer: str) -> int | None:

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Integer, Row, String, Table, insert, select, update
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Connection, Integer, Row, String, Table, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from soc.access.agencies import check_slug
 from soc.access.audit import escape_controls
 from soc.access.credentials import digest_of, new_credential
-from soc.access.relay import RelayRule, check_relay
+from soc.access.relay import RelayEdit, RelayRule, check_relay
 from soc.database import STATE, Database
-from soc.errors import DuplicateError, InputRefused, NotFoundError
+from soc.errors import ChangedError, DuplicateError, InputRefused, NotFoundError
 from soc.event import UNASSIGNED, Lane, Scope
 from soc.secret import Secret
 
@@ -53,7 +53,18 @@ SOURCES = Table(
     Column("rotated", BigInteger, nullable=False),
     Column("disabled", BigInteger),
     Column("relay", JSON, nullable=False, server_default="[]"),
+    Column("relay_version", Integer, nullable=False, server_default="0"),
 )
+RELAY_EDITS = Table(
+    "relay_edits", STATE,
+    Column("source", String(64), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("rules", JSON, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", String(200), nullable=False),
+)
+_EDITS = 50
+"""How many versions of a relay's rules are kept."""
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -63,7 +74,8 @@ class Source:
     """One sender. Its records belong to `agency`; `agencies` are those that single records may name instead.
 
     `addresses` (hosts or CIDR): whom a syslog source is taken from; for ndjson, if not empty, the token
-    works from there only. `relay`: rules that give its records to other agencies. Times in microseconds since 1970 UTC.
+    works from there only. `relay`: rules that give its records to other agencies; `relay_version` counts their
+    changes. Times in microseconds since 1970 UTC.
     """
 
     id: str
@@ -81,6 +93,7 @@ class Source:
     created: int = 0
     rotated: int = 0
     relay: tuple[RelayRule, ...] = ()
+    relay_version: int = 0
     networks: tuple[_Network, ...] = field(default=(), repr=False, compare=False)
 
     @property
@@ -157,10 +170,7 @@ class SourceStore:
     def get(self, source: str, scope: Scope) -> Source:
         """One source. Raises NotFoundError if there is none within `scope`."""
         with self._database.read() as connection:
-            row = connection.execute(select(SOURCES).where(SOURCES.c.id == source)).first()
-        if row is None or (scope.agencies is not None and row.agency not in scope.agencies):
-            raise _unknown(source)
-        return _source(row)
+            return _source(self._row(connection, source, scope))
 
     def by_token(self, token: Secret | str) -> Source | None:
         """The enabled source of that ingest token; at most a second behind the database."""
@@ -191,17 +201,48 @@ class SourceStore:
         _check_addresses_free(wanted, [other for other in self.list(Scope.everything()) if other.enabled and other.id != source])
         self._change(source, scope, enabled=True, disabled=None)
 
-    def split(self, source: str, scope: Scope, rules: Sequence[RelayRule]) -> Source:
+    def split(
+        self, source: str, scope: Scope, rules: Sequence[RelayRule], *, now: int, by: str, version: int | None = None,
+    ) -> Source:
         """Give a syslog source's records to agencies by these rules, in place of those it had; what came before stays as it is.
 
-        Raises NotFoundError, InputRefused (a rule that is none, a source of another kind).
+        `version`: of the rules that the caller read. Raises ChangedError if they are others by now (None: whatever they
+        are), NotFoundError, InputRefused (a rule that is none, a source of another kind).
         """
         kept = check_relay(rules)
-        if self.get(source, scope).kind != "syslog" and kept:
-            raise InputRefused(f"{escape_controls(source[:64])} is no syslog source",
-                               remedy="only what comes by syslog is split; give each sender its token")
-        self._change(source, scope, relay=[{"agency": rule.agency, "host": rule.host, "address": rule.address} for rule in kept])
+        with self._database.write() as connection:
+            was = self._row(connection, source, scope)
+            if was.kind != "syslog" and kept:
+                raise InputRefused(f"{escape_controls(source[:64])} is no syslog source",
+                                   remedy="only what comes by syslog is split; give each sender its token")
+            if version is not None and version != was.relay_version:
+                raise ChangedError(f"the rules were changed meanwhile: they are at version {was.relay_version}, not {version}",
+                                   remedy="read them again and repeat the change")
+            of_source, new = RELAY_EDITS.c.source == source, was.relay_version + 1
+            if connection.execute(select(RELAY_EDITS.c.version).where(of_source).limit(1)).first() is None:
+                connection.execute(insert(RELAY_EDITS).values(
+                    source=source, version=was.relay_version, rules=was.relay, at=was.created, actor=""))
+            written = [{"agency": rule.agency, "host": rule.host, "address": rule.address} for rule in kept]
+            connection.execute(insert(RELAY_EDITS).values(source=source, version=new, rules=written, at=now, actor=escape_controls(by)[:200]))
+            connection.execute(delete(RELAY_EDITS).where(of_source, RELAY_EDITS.c.version <= new - _EDITS))
+            connection.execute(update(SOURCES).where(SOURCES.c.id == source).values(relay=written, relay_version=new))
+        self._forget()
         return self.get(source, scope)
+
+    def relay_edits(self, source: str, scope: Scope) -> Sequence[RelayEdit]:
+        """The versions of a source's rules that are kept, the present one first. Raises NotFoundError."""
+        query = select(RELAY_EDITS).where(RELAY_EDITS.c.source == source).order_by(RELAY_EDITS.c.version.desc())
+        with self._database.read() as connection:
+            self._row(connection, source, scope)
+            return [RelayEdit(row.version, tuple(RelayRule(**rule) for rule in row.rules), row.at, row.actor)
+                    for row in connection.execute(query)]
+
+    def relay_edit(self, source: str, scope: Scope, version: int) -> RelayEdit:
+        """One of them. Raises NotFoundError."""
+        found = next((edit for edit in self.relay_edits(source, scope) if edit.version == version), None)
+        if found is None:
+            raise NotFoundError(f"version {version} of the rules is not kept", remedy=f"the last {_EDITS} are: soc source relay history")
+        return found
 
     def _change(self, source: str, scope: Scope, **values: object) -> None:
         query = update(SOURCES).where(SOURCES.c.id == source).values(**values)
@@ -211,6 +252,13 @@ class SourceStore:
             if not connection.execute(query).rowcount:
                 raise _unknown(source)
         self._forget()
+
+    @staticmethod
+    def _row(connection: Connection, source: str, scope: Scope) -> Row[Any]:
+        row = connection.execute(select(SOURCES).where(SOURCES.c.id == source)).first()
+        if row is None or (scope.agencies is not None and row.agency not in scope.agencies):
+            raise _unknown(source)
+        return row
 
     def _forget(self) -> None:
         self._known = None
@@ -285,7 +333,7 @@ def _source(row: Row[Any]) -> Source:
     return Source(
         row.id, row.name, row.kind, row.agency, tuple(row.agencies), row.format, row.timezone, row.year, Lane(row.lane),
         row.retention, addresses, row.enabled, row.created, row.rotated, tuple(RelayRule(**rule) for rule in row.relay),
-        tuple(map(_network, addresses)),
+        row.relay_version, tuple(map(_network, addresses)),
     )
 
 

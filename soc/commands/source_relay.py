@@ -9,7 +9,7 @@ import typer
 
 from soc.access.relay import RelayRule, check_relay
 from soc.commands.output import say, show
-from soc.event import Scope, to_micros
+from soc.event import Scope, from_micros, to_micros
 
 if TYPE_CHECKING:
     from soc.access.sources import Source
@@ -77,6 +77,30 @@ def preview(ctx: typer.Context, source: _Source, as_json: _Json = False) -> None
     _preview(centre, found, found.relay, as_json)
 
 
+@app.command("history")
+def history(ctx: typer.Context, source: _Source, as_json: _Json = False) -> None:
+    """Show which versions of the rules are kept, the newest first: when, by whom, and what they were."""
+    from soc.access.sources import SourceStore
+
+    centre, found = _opened(ctx, source)
+    rows = [{"version": edit.version, "at": from_micros(edit.at).isoformat(timespec="seconds"), "by": edit.by,
+             "rules": [f"{rule} → {rule.agency}" for rule in edit.rules]}
+            for edit in SourceStore(centre.state).relay_edits(found.id, Scope.everything())]
+    show(rows, ["version", "at", "by", "rules"], as_json=as_json, empty=f"The rules of {found.id} were never changed.")
+
+
+@app.command("restore")
+def restore(
+    ctx: typer.Context, source: _Source, version: Annotated[int, typer.Argument(min=0, help="Its number in the history.")], as_json: _Json = False,
+) -> None:
+    """Put the rules of an earlier version back, as a new version."""
+    from soc.access.sources import SourceStore
+
+    centre, found = _opened(ctx, source)
+    edit = SourceStore(centre.state).relay_edit(found.id, Scope.everything(), version)
+    _keep(centre, found, edit.rules, as_json, put_back=version)
+
+
 def _opened(ctx: typer.Context, source: str) -> tuple[Centre, Source]:
     from soc.access.sources import SourceStore
     from soc.commands.centre import open_centre
@@ -85,13 +109,16 @@ def _opened(ctx: typer.Context, source: str) -> tuple[Centre, Source]:
     return centre, SourceStore(centre.state).get(source, Scope.everything())
 
 
-def _keep(centre: Centre, source: Source, rules: Sequence[RelayRule], as_json: bool) -> None:
+def _keep(centre: Centre, source: Source, rules: Sequence[RelayRule], as_json: bool, *, put_back: int | None = None) -> None:
     from soc.access.audit import Audit
     from soc.access.sources import SourceStore
 
     with centre.access.write() as audited:
-        kept = SourceStore(centre.state).split(source.id, Scope.everything(), rules)
-        detail = {"rules": [f"{rule} → {rule.agency}" for rule in kept.relay]}
+        kept = SourceStore(centre.state).split(
+            source.id, Scope.everything(), rules, now=_now(), by=centre.actor, version=source.relay_version)
+        detail: dict[str, object] = {"version": kept.relay_version, "rules": [f"{rule} → {rule.agency}" for rule in kept.relay]}
+        if put_back is not None:
+            detail["put_back"] = put_back
         Audit(centre.access).record(centre.actor, "source.relay", source.id, detail, now=_now(), connection=audited)
     _show(kept, as_json)
 

@@ -16,6 +16,7 @@ from soc.console.callers import Unauthenticated
 from soc.console.formfaults import FormFault, form_faults
 from soc.console.language import load_messages, translator
 from soc.errors import (
+    ChangedError,
     DiskFullError,
     DuplicateError,
     InputRefused,
@@ -52,7 +53,7 @@ Show = Callable[[Request, Told], Awaitable[Response]]
 
 _STATUS: tuple[tuple[type[SocError], int], ...] = (
     (Unauthenticated, 401), (LoginRefused, 401), (PermissionDenied, 403), (NotFoundError, 404), (QueryError, 400),
-    (TransitionRefused, 409), (DuplicateError, 409), (TooLargeError, 413), (InputRefused, 422), (RuleError, 422),
+    (TransitionRefused, 409), (DuplicateError, 409), (ChangedError, 409), (TooLargeError, 413), (InputRefused, 422), (RuleError, 422),
     (DiskFullError, 503), (StoreError, 503),
 )
 

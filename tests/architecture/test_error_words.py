@@ -12,13 +12,13 @@ from soc.console.language import LANGUAGES, load_messages, translator
 from soc.console.wording import Wording, load_wording
 
 ROOT = Path(__file__).parents[2]
-KINDS = {"DiskFullError", "DuplicateError", "InputRefused", "NotFoundError", "PermissionDenied", "QueryError", "RuleError", "StoreError",
+KINDS = {"ChangedError", "DiskFullError", "DuplicateError", "InputRefused", "NotFoundError", "PermissionDenied", "QueryError", "RuleError", "StoreError",
          "TooLargeError", "TransitionRefused"}
 REACHABLE = (
     *sorted((ROOT / "soc" / "console").rglob("*.py")), *sorted((ROOT / "alerts").rglob("*.py")),
     *sorted((ROOT / "soc" / "store").glob("query*.py")), *sorted((ROOT / "soc" / "store").glob("embedded*.py")),
     *(ROOT / "soc" / name for name in (
-        "access/passwords.py", "access/principal.py", "access/setup.py", "access/authentication.py", "store/deadletters.py",
+        "access/passwords.py", "access/principal.py", "access/relay.py", "access/sources.py", "access/setup.py", "access/authentication.py", "store/deadletters.py",
         "ingest/replay.py", "detect/release.py", "detect/packwork.py")))
 """The modules whose errors a page shows; what lies deeper comes framed as the system's own words."""
 

@@ -5,7 +5,7 @@ import pytest
 
 from soc.access.relay import RelayRule
 from soc.access.sources import SourceStore
-from soc.errors import DuplicateError, InputRefused, NotFoundError
+from soc.errors import ChangedError, DuplicateError, InputRefused, NotFoundError
 from soc.event import UNASSIGNED, Lane, Scope
 from soc.secret import Secret
 
@@ -139,12 +139,33 @@ def test_lists_filter_and_bound(sources):
 def test_the_rules_of_a_relay_are_kept_in_their_order_and_only_for_syslog(sources):
     rules = [RelayRule("edu", host="*.EDU.vn"), RelayRule("health", address="10.1.2.3")]
     sources.create("relay", now=1, kind="syslog", addresses=["10.0.0.1"])
-    kept = sources.split("relay", EVERYTHING, rules)
+    kept = sources.split("relay", EVERYTHING, rules, now=2, by="an")
     assert kept.relay == (RelayRule("edu", host="*.edu.vn"), RelayRule("health", address="10.1.2.3/32"))
     assert sources.by_address("10.0.0.1") == kept == sources.get("relay", EVERYTHING)
-    assert sources.split("relay", EVERYTHING, []).relay == ()
+    assert sources.split("relay", EVERYTHING, [], now=3, by="an").relay == ()
     sources.create("web", now=1)
     with pytest.raises(InputRefused, match="no syslog source"):
-        sources.split("web", EVERYTHING, rules)
+        sources.split("web", EVERYTHING, rules, now=4, by="an")
     with pytest.raises(NotFoundError):
-        sources.split("relay", Scope(agencies=frozenset({"edu"})), rules)
+        sources.split("relay", Scope(agencies=frozenset({"edu"})), rules, now=5, by="an")
+
+
+def test_a_relays_rules_have_versions_and_who_comes_second_is_told(sources):
+    one, two = [RelayRule("edu", host="a")], [RelayRule("edu", host="b")]
+    sources.create("relay", now=1, kind="syslog", addresses=["10.0.0.1"])
+    assert (sources.get("relay", EVERYTHING).relay_version, sources.relay_edits("relay", EVERYTHING)) == (0, [])
+    assert sources.split("relay", EVERYTHING, one, now=2, by="an", version=0).relay_version == 1
+    with pytest.raises(ChangedError, match="at version 1, not 0"):
+        sources.split("relay", EVERYTHING, two, now=3, by="binh", version=0)
+    assert sources.get("relay", EVERYTHING).relay == tuple(one)
+    assert sources.split("relay", EVERYTHING, two, now=3, by="binh").relay_version == 2
+    edits = sources.relay_edits("relay", EVERYTHING)
+    assert [(edit.version, edit.rules, edit.at, edit.by) for edit in edits] == [(2, tuple(two), 3, "binh"), (1, tuple(one), 2, "an"), (0, (), 1, "")]
+    assert sources.relay_edit("relay", EVERYTHING, 1) == edits[1]
+    for version in range(2, 60):
+        sources.split("relay", EVERYTHING, one, now=4, by="an", version=version)
+    assert [edit.version for edit in sources.relay_edits("relay", EVERYTHING)] == list(range(60, 10, -1))
+    with pytest.raises(NotFoundError, match="version 1 of the rules"):
+        sources.relay_edit("relay", EVERYTHING, 1)
+    with pytest.raises(NotFoundError):
+        sources.relay_edits("relay", Scope(agencies=frozenset({"edu"})))

@@ -192,6 +192,14 @@ def test_a_relays_rules_are_tried_kept_and_refused(console, admin):
     assert len(admin.get("/api/v1/sources/relay").json()["relay"]) == 2
     assert console.client(Role.VIEWER).put("/api/v1/sources/relay/relay", json=rules).status_code == 403
 
+    assert kept["relay_version"] == 1
+    assert admin.put("/api/v1/sources/relay/relay", json={"rules": [], "version": 1}).json()["relay_version"] == 2
+    late = admin.put("/api/v1/sources/relay/relay", json=rules | {"version": 1})
+    assert (late.status_code, late.json()["detail"]) == (409, "the rules were changed meanwhile: they are at version 2, not 1")
+    told = admin.get("/api/v1/sources/relay/relay").json()
+    assert (told["version"], told["rules"]) == (2, [])
+    assert [(edit["version"], edit["by"], len(edit["rules"])) for edit in told["edits"]] == [(2, "administrator", 0), (1, "administrator", 2), (0, "", 0)]
+
 
 @pytest.mark.parametrize("asked, said", [
     ({"id": "x", "agency": "nowhere"}, "no agency"), ({"id": "x", "shipper": "nosuch"}, "no lines are known"), ({"id": "X y"}, "a-z"),

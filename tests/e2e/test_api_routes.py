@@ -40,7 +40,7 @@ BODIES: dict[str, Any] = {
 FORMS: dict[str, Any] = {
     "/alerts/{alert_id}": {"do": "comment", "text": "seen"}, "/rules/{rule_id}": {"do": "disable"}, "/deadletters/{number}": {},
     "/rulepacks/fetch": {},
-    "/try": {}, "/imports/{import_id}/undo": {}, "/imports/uploads/{upload_id}/cancel": {}, "/sources/new": {"name": "one-more", "shipper": "curl"}, "/sources/{source_id}": {"on": "true"}, "/logout": {}, "/login": {"name": "x", "password": "y"}, "/setup": {"token": "x"},
+    "/try": {}, "/imports/{import_id}/undo": {}, "/imports/uploads/{upload_id}/cancel": {}, "/sources/new": {"name": "one-more", "shipper": "curl"}, "/sources/{source_id}": {"on": "true"}, "/sources/{source_id}/relay": {}, "/logout": {}, "/login": {"name": "x", "password": "y"}, "/setup": {"token": "x"},
 }
 RAW = {"/api/v1/rulepacks": b"PK\x05\x06" + bytes(18), "/api/v1/imports": b"one line\n"}
 """Bodies that are neither."""

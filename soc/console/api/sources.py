@@ -1,7 +1,7 @@
 """`/api/v1/sources`: what may send; making one, the lines that point a sender at it, what came of it, shutting it off."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field
 
 from alerts.outputs import event_out, iso
 from soc.access.principal import Principal
-from soc.access.relay import MOST_RULES, RelayRule, check_relay
+from soc.access.relay import MOST_RULES, RelayRule, check_relay, check_rule
 from soc.access.roles import Permission
 from soc.access.sources import KINDS, Source
 from soc.console.callers import requires
@@ -23,7 +23,7 @@ from soc.ingest.relaypreview import preview_relay
 from soc.ingest.shipperlines import OVER, SHIPPERS, Lines, kind_of_shipper, lines_for
 from soc.normalise.records import check_format
 
-__all__ = ["NewSource", "add_source", "lines_of", "router", "switch_source"]
+__all__ = ["NewSource", "add_source", "lines_of", "router", "rule_faults", "split_source", "switch_source"]
 
 router = APIRouter(prefix="/api/v1/sources", tags=["sources"])
 
@@ -76,6 +76,12 @@ class Rules(Strict):
     rules: Annotated[list[Rule], Field(max_length=MOST_RULES)]
 
 
+class NewRules(Rules):
+    """Rules that are to be kept."""
+
+    version: int | None = Field(default=None, ge=0, description="`relay_version` as it was read: 409 if it is another by now. Optional.")
+
+
 class Since(Strict):
     """A moment."""
 
@@ -124,14 +130,20 @@ def heard_(parts: Given, who: Reader, source_id: str, asked: Annotated[Since, Qu
     return JSON(_heard_out(heard(parts.gateway(), parts.events, source.id, who.scope, since, strangers=who.scope.agencies is None)))
 
 
+@router.get("/{source_id}/relay")
+def relay(parts: Given, who: Reader, source_id: str) -> JSON:
+    """A relay's rules, and in `edits` the versions of them that are kept, the newest first: PUT one to put it back."""
+    source = parts.sources.get(source_id, who.scope)
+    return JSON({"version": source.relay_version, "rules": [asdict(rule) for rule in source.relay], "edits": [
+        {"version": edit.version, "at": iso(edit.at), "by": edit.by, "rules": [asdict(rule) for rule in edit.rules]}
+        for edit in parts.sources.relay_edits(source_id, who.scope)]})
+
+
 @router.put("/{source_id}/relay")
-def split(parts: Given, who: Writer, source_id: str, asked: Rules) -> JSON:
+def split(parts: Given, who: Writer, source_id: str, asked: NewRules) -> JSON:
     """Split a syslog relay's records among agencies from now on; no rules: all are the source's own agency's."""
     parts.sources.get(source_id, who.scope)
-    rules, now = _rules(parts, who, asked), parts.now()
-    kept = parts.sources.split(source_id, who.scope, rules)
-    parts.audit.record(who.actor, "source.relay", source_id, {"rules": [f"{rule} → {rule.agency}" for rule in kept.relay]}, now=now)
-    return JSON(_out(kept))
+    return JSON(_out(split_source(parts, who, source_id, _rules(parts, who, asked), version=asked.version)))
 
 
 @router.post("/{source_id}/relay/preview")
@@ -164,8 +176,43 @@ def _check_agencies(parts: Parts, who: Principal, agencies: Iterable[str]) -> No
 
 
 def _rules(parts: Parts, who: Principal, asked: Rules) -> tuple[RelayRule, ...]:
-    _check_agencies(parts, who, (rule.agency for rule in asked.rules))
-    return check_relay([RelayRule(rule.agency, rule.host, rule.address) for rule in asked.rules])
+    rules = [RelayRule(rule.agency, rule.host, rule.address) for rule in asked.rules]
+    for fault in rule_faults(parts, who, rules).values():
+        raise fault
+    return check_relay(rules)
+
+
+def rule_faults(parts: Parts, who: Principal, rules: Sequence[RelayRule]) -> dict[int, InputRefused]:
+    """What is wrong with each rule that is none, or whose agency the caller may not name; the first is number 1."""
+    known = parts.agencies.tree(parts.now())
+    faults: dict[int, InputRefused] = {}
+    for number, rule in enumerate(rules, 1):
+        if not rule.agency:
+            faults[number] = InputRefused(f"rule {number}: whose the records are is missing", remedy="choose an agency")
+        elif not who.scope.allows(rule.agency) or rule.agency not in known:
+            faults[number] = InputRefused(f"rule {number}: no agency {rule.agency[:64]!r}", remedy="add it first, or name one of yours")
+        else:
+            try:
+                check_rule(number, rule)
+            except InputRefused as fault:
+                faults[number] = fault
+    return faults
+
+
+def split_source(
+    parts: Parts, who: Principal, source_id: str, rules: Sequence[RelayRule], *, version: int | None = None, put_back: int | None = None,
+) -> Source:
+    """Keep a relay's rules, and write down who did; `put_back`: the version that they come from.
+
+    Raises ChangedError (it is no longer at `version`), NotFoundError, InputRefused.
+    """
+    now = parts.now()
+    kept = parts.sources.split(source_id, who.scope, rules, now=now, by=who.name, version=version)
+    detail: dict[str, object] = {"version": kept.relay_version, "rules": [f"{rule} → {rule.agency}" for rule in kept.relay]}
+    if put_back is not None:
+        detail["put_back"] = put_back
+    parts.audit.record(who.actor, "source.relay", source_id, detail, now=now)
+    return kept
 
 
 def add_source(parts: Parts, who: Principal, asked: NewSource) -> tuple[Source, str, Lines | None]:
@@ -220,6 +267,6 @@ def _out(source: Source) -> dict[str, Any]:
         "id": source.id, "name": source.name, "kind": source.kind, "agency": source.agency, "agencies": list(source.agencies),
         "format": source.format, "timezone": source.timezone, "year": source.year, "lane": source.lane.value,
         "retention": source.retention, "addresses": list(source.addresses), "enabled": source.enabled,
-        "relay": [asdict(rule) for rule in source.relay],
+        "relay": [asdict(rule) for rule in source.relay], "relay_version": source.relay_version,
         "created": iso(source.created), "rotated": iso(source.rotated),
     }
