@@ -14,7 +14,8 @@ import orjson
 import zstandard
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from soc.errors import InputRefused
 from soc.event import FrameContext
@@ -36,8 +37,8 @@ _COMPATIBLE = re.compile(r"vnd\.elasticsearch\+json; ?compatible-with=(\d)")
 _TYPES = {401: "security_exception", 403: "security_exception", 413: "content_too_large_exception",
           415: "media_type_header_exception", 429: "es_rejected_execution_exception", 503: "unavailable_shards_exception"}
 _NOTHING_SET_UP = f'299 Elasticsearch-{VERSION}-soc "this is no Elasticsearch: templates, pipelines and policies are not kept"'
-_SETTINGS = ("/_index_template/{name:path}", "/_component_template/{name:path}", "/_template/{name:path}", "/_ilm/policy/{name:path}",
-             "/_ingest/pipeline/{name:path}", "/_data_stream/{name:path}")
+_SETTINGS = ("/_alias/{name:path}", "/_index_template/{name:path}", "/_component_template/{name:path}", "/_template/{name:path}",
+             "/_ilm/policy/{name:path}", "/_ingest/pipeline/{name:path}", "/_data_stream/{name:path}")
 _WORTH_PACKING = 4096
 
 
@@ -82,9 +83,9 @@ def elastic_routes(front: Front, senders: SenderCache, node: str) -> list[Route]
         licence = {"status": "active", "uid": node, "type": "basic", "mode": "basic"}
         if request.url.path == "/_license":
             return _answer(request, {"license": licence})
-        absent = {"available": False, "enabled": False}
+        there, absent = {"available": True, "enabled": True}, {"available": False, "enabled": False}
         return _answer(request, {"build": {"hash": "soc"}, "license": licence, "tagline": "",
-                                 "features": {"ilm": absent, "monitoring": absent, "security": {"available": True, "enabled": True}}})
+                                 "features": {"ilm": there, "monitoring": absent, "security": there}})
 
     async def health(request: Request) -> Response:
         await sender_of(request, senders, SCHEMES)
@@ -98,6 +99,11 @@ def elastic_routes(front: Front, senders: SenderCache, node: str) -> list[Route]
             return _answer(request, {"acknowledged": True}, {"warning": _NOTHING_SET_UP})
         return _answer(request, {}, {"warning": _NOTHING_SET_UP}, 404)
 
+    async def index(request: Request) -> Response:
+        await sender_of(request, senders, SCHEMES)
+        name = request.path_params["name"]
+        return _answer(request, {"acknowledged": True, "shards_acknowledged": True, "index": name}, {"warning": _NOTHING_SET_UP})
+
     return [
         Route("/", reported(root), methods=["GET"]),
         Route("/_bulk", reported(bulk), methods=["POST", "PUT"]),
@@ -106,7 +112,19 @@ def elastic_routes(front: Front, senders: SenderCache, node: str) -> list[Route]
         Route("/_xpack", reported(license_), methods=["GET"]),
         Route("/_cluster/health", reported(health), methods=["GET"]),
         *(Route(path, reported(setting), methods=["GET", "PUT"]) for path in _SETTINGS),
+        _Only("/<{name:path}>", reported(index), methods=["PUT"]),
+        _Only("/{name}", reported(index), methods=["PUT"]),
     ]
+
+
+class _Only(Route):
+    """Is there for its methods only: with any other, nothing is at that address. Names of indices do not begin with _."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether the route takes that request."""
+        found, child = super().matches(scope)
+        named = found is Match.FULL and not child["path_params"]["name"].startswith("_")
+        return (found, child) if named else (Match.NONE, {})
 
 
 async def _items(front: Front, body: bytes, coding: str, index: str) -> list[Item]:

@@ -1,18 +1,18 @@
 """Ready configuration lines for the programs that send logs, with the centre's address and the source's token filled in.
 
-Every way is tested by really starting the program with these lines, where the test machine has it.
+Every way is tested by really starting the program with these lines, where the test machine has it; the others by their documentation.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from soc.errors import InputRefused
 from soc.ingest.reach import Reach
 
 __all__ = ["OVER", "SHIPPERS", "Lines", "kind_of_shipper", "lines_for"]
 
-SHIPPERS = ("rsyslog", "syslog-ng", "logger", "curl", "filebeat", "winlogbeat", "fluent-bit")
+SHIPPERS = ("rsyslog", "syslog-ng", "logger", "curl", "filebeat", "winlogbeat", "fluent-bit", "vector")
 """The programs that lines are known for."""
 
 OVER = ("udp", "tcp", "tls")
@@ -20,6 +20,13 @@ OVER = ("udp", "tcp", "tls")
 
 TOKEN = "$SOC_TOKEN"
 """What stands for the token where it is not known: only its hash is kept."""
+
+_LOGS = ("/var/log/auth.log", "/var/log/syslog", "/var/log/secure", "/var/log/messages")
+"""What Debian and Ubuntu (the first two), Rocky and RHEL write; each line stands in one of them."""
+
+_MORE = "add others, such as /var/log/nginx/*.log"
+
+_WINDOWS_CA = "C:/ProgramData/soc/ca.crt"
 
 _SYSLOG = frozenset(("rsyslog", "syslog-ng", "logger"))
 
@@ -115,16 +122,19 @@ def _curl(source: str, reach: Reach, token: str) -> Lines:
 
 
 def _filebeat(source: str, reach: Reach, token: str) -> Lines:
+    """Files are known by their inode: known by their first kilobyte, as newer Filebeats do it, a short log would not be read."""
     return Lines(
-        "filebeat.inputs:\n  - type: filestream\n    id: soc\n    paths: [/var/log/*.log]\n" + _beat_output(source, reach, token),
+        f"filebeat.inputs:\n  - type: filestream\n    id: soc\n    paths: [{', '.join(_LOGS)}]  # {_MORE}\n"
+        "    file_identity.native: ~\n    prospector.scanner.fingerprint.enabled: false\n" + _beat_output(source, reach, token),
         "/etc/filebeat/filebeat.yml", (*_copied(reach), "filebeat test config && systemctl restart filebeat"))
 
 
 def _winlogbeat(source: str, reach: Reach, token: str) -> Lines:
     logs = ("Security", "System", "Application", "Microsoft-Windows-Sysmon/Operational", "Microsoft-Windows-PowerShell/Operational")
+    there = replace(reach, ca=_WINDOWS_CA) if reach.copy is not None else reach
     return Lines(
-        "winlogbeat.event_logs:\n" + "".join(f"  - name: {name}\n" for name in logs) + _beat_output(source, reach, token),
-        r"C:\Program Files\Winlogbeat\winlogbeat.yml", (*_copied(reach), "Restart-Service winlogbeat"))
+        "winlogbeat.event_logs:\n" + "".join(f"  - name: {name}\n" for name in logs) + _beat_output(source, there, token),
+        r"C:\Program Files\Winlogbeat\winlogbeat.yml", (*_copied(there), "Restart-Service winlogbeat"))
 
 
 def _beat_output(source: str, reach: Reach, token: str) -> str:
@@ -137,17 +147,38 @@ def _beat_output(source: str, reach: Reach, token: str) -> str:
 
 
 def _fluent_bit(source: str, reach: Reach, token: str) -> Lines:
-    options = {
+    """What is read waits on disk until it is acknowledged; a long line costs itself, not the rest of its file."""
+    read = {
+        "Name": "tail", "Path": ",".join(_LOGS), "DB": "/var/lib/fluent-bit/soc.db", "Read_from_Head": "On", "Key": "message",
+        "Path_Key": "log.file.path", "Buffer_Max_Size": "1M", "Skip_Long_Lines": "On", "storage.type": "filesystem"}
+    sent = {
         "Name": "es", "Match": "*", "Host": reach.gateway, "Port": str(reach.http), "HTTP_User": source, "HTTP_Passwd": token,
-        "Index": "soc", "Suppress_Type_Name": "On", "Compress": "gzip", "Retry_Limit": "no_limits"}
+        "Index": "soc", "Suppress_Type_Name": "On", "Compress": "gzip", "Buffer_Size": "False", "Retry_Limit": "no_limits",
+        "storage.total_limit_size": "1G"}
     if reach.https:
-        options |= {"tls": "On", "tls.verify": "On"} | ({"tls.ca_file": reach.ca} if reach.ca else {})
-    text = _section("INPUT", {"Name": "tail", "Path": "/var/log/*.log", "DB": "/var/lib/fluent-bit/soc.db"}) + "\n" + _section("OUTPUT", options)
-    return Lines(text, "/etc/fluent-bit/fluent-bit.conf", (*_copied(reach), "systemctl restart fluent-bit"))
+        sent |= {"tls": "On", "tls.verify": "On"} | ({"tls.ca_file": reach.ca} if reach.ca else {})
+    text = "\n".join((
+        _section("SERVICE", {"storage.path": "/var/lib/fluent-bit/storage"}), f"# {_MORE}\n" + _section("INPUT", read), _section("OUTPUT", sent)))
+    return Lines(text, "/etc/fluent-bit/fluent-bit.conf", (*_copied(reach), "mkdir -p /var/lib/fluent-bit", "systemctl restart fluent-bit"))
+
+
+def _vector(source: str, reach: Reach, token: str) -> Lines:
+    """A file's place moves on when what was read is acknowledged. The version is said: Vector would ask for it with every start."""
+    trust = f'    tls:\n      ca_file: "{reach.ca}"\n' if reach.ca and reach.https else ""
+    return Lines(
+        "data_dir: /var/lib/vector\n"
+        f"sources:\n  soc_files:\n    type: file\n    include: [{', '.join(_LOGS)}]  # {_MORE}\n"
+        "transforms:\n  soc_names:\n    type: remap\n    inputs: [soc_files]\n    source: |\n"
+        '      .log.file.path = del(.file)\n      .host = {"name": .host}\n      ."@timestamp" = del(.timestamp)\n'
+        f'sinks:\n  soc:\n    type: elasticsearch\n    inputs: [soc_names]\n    endpoints: ["{reach.url}"]\n'
+        "    api_version: v8\n    mode: bulk\n    bulk:\n      action: create\n      index: soc\n    compression: gzip\n"
+        f'    auth:\n      strategy: basic\n      user: "{source}"\n      password: "{token}"\n'
+        f"    acknowledgements:\n      enabled: true\n{trust}",
+        "/etc/vector/vector.yaml", (*_copied(reach), "vector validate && systemctl restart vector"))
 
 
 def _section(name: str, options: Mapping[str, str]) -> str:
-    return f"[{name}]\n" + "".join(f"    {key:<20}{value}\n" for key, value in options.items())
+    return f"[{name}]\n" + "".join(f"    {key:<26}{value}\n" for key, value in options.items())
 
 
 def _copied(reach: Reach) -> tuple[str, ...]:
@@ -156,4 +187,4 @@ def _copied(reach: Reach) -> tuple[str, ...]:
 
 _BY_ADDRESS: dict[str, Callable[[Reach, str, int], Lines]] = {"rsyslog": _rsyslog, "syslog-ng": _syslog_ng, "logger": _logger}
 _BY_TOKEN: dict[str, Callable[[str, Reach, str], Lines]] = {
-    "curl": _curl, "filebeat": _filebeat, "winlogbeat": _winlogbeat, "fluent-bit": _fluent_bit}
+    "curl": _curl, "filebeat": _filebeat, "winlogbeat": _winlogbeat, "fluent-bit": _fluent_bit, "vector": _vector}

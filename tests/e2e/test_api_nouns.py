@@ -164,7 +164,7 @@ def test_a_source_is_made_pointed_at_and_waited_for(console, admin):
     assert 'hosts: ["http://soc.tinh.vn:8081"]' in made["lines"]["text"]
     assert console.parts.audit.list(limit=1)[0].action == "source.add"
     again = admin.get("/api/v1/sources/beats/lines", params={"shipper": "fluent-bit"}).json()
-    assert "HTTP_Passwd         $SOC_TOKEN" in again["text"]
+    assert "HTTP_Passwd               $SOC_TOKEN" in again["text"]
     assert again["then"][-1] == "systemctl restart fluent-bit"
     silent = admin.get("/api/v1/sources/beats/heard").json()
     assert silent == {"received": False, "event": None, "refused": None}

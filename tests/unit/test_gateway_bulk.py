@@ -82,6 +82,30 @@ def test_what_the_client_asks_before_and_beside_it_is_answered(gateway: Any) -> 
     assert not there, "what is not kept is not there"
 
 
+def test_a_beat_that_was_not_told_to_set_nothing_up_gets_the_answers_that_let_it_send(gateway: Any) -> None:
+    """What Filebeat 7.17 asks for before its first batch, with index templates and life cycles on."""
+    said = {"authorization": "Basic " + base64.b64encode(b"web:" + TOKEN.encode()).decode()}
+    with gateway.client() as client:
+        assert client.get("/_xpack", headers=said).json()["features"]["ilm"] == {"available": True, "enabled": True}
+        for path in ("/_ilm/policy/filebeat", "/_index_template/filebeat-7.17.28", "/_alias/filebeat-7.17.28", "/_ingest/pipeline/filebeat-x"):
+            assert client.get(path, headers=said).status_code == 404
+        assert client.head("/filebeat-7.17.28", headers=said).status_code == 404
+        for name in ("%3Cfilebeat-7.17.28-%7Bnow%2Fd%7D-000001%3E", "filebeat-7.17.28-000001"):
+            made = client.put(f"/{name}", headers=said, json={"aliases": {"filebeat": {"is_write_index": True}}})
+            assert (made.status_code, made.json()["acknowledged"]) == (200, True)
+            assert "not kept" in made.headers["warning"]
+            assert client.put(f"/{name}", headers={"authorization": ""}, json={}).status_code == 401
+        for method, path in (("PUT", "/_other"), ("POST", "/filebeat"), ("DELETE", "/filebeat"), ("GET", "/filebeat"), ("PUT", "/a/b")):
+            assert client.request(method, path, headers=said).status_code == 404, (method, path)
+
+
+def test_an_answer_can_be_read_by_its_beginning(gateway: Any) -> None:
+    """Fluent Bit looks for these very bytes where its buffer cut the answer off; without them it would send all of it again."""
+    with gateway.client() as client:
+        sent = client.post("/_bulk", content=body({"create": {"_index": "i"}}, {"n": 1}), headers=NDJSON | {"authorization": f"Bearer {TOKEN}"})
+        assert b'"errors":false,"items":[' in sent.content[:100]
+
+
 @pytest.mark.parametrize("token", ["", "Bearer soci_wrong", "Basic " + base64.b64encode(b"web:soci_wrong").decode(), "ApiKey ???", "Basic ???"])
 def test_without_a_valid_token_nothing_is_told_or_taken(gateway: Any, token: str) -> None:
     with gateway.client() as client:
