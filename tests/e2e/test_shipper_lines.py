@@ -1,7 +1,4 @@
-"""The lines of shippers that this machine does not have: they can be read, lead here, and set nothing up that is not here.
-
-Each option stands in the shipper's own documentation: Filebeat and Winlogbeat 8 and 9, Fluent Bit 4 (classic format), Vector 0.50.
-"""
+"""The lines of shippers that this machine does not have: they can be read, lead here, and set nothing up that is not here."""
 from __future__ import annotations
 
 from pathlib import Path
