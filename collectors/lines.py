@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-__all__ = ["RECORD_CAP", "Tally", "cut_record", "ends_whole", "every_line", "read_json", "read_lines"]
+__all__ = ["RECORD_CAP", "Tally", "cut_record", "ends_whole", "every_line", "every_text", "read_json", "read_lines"]
 
 RECORD_CAP = 1 << 20
 """Longest record in bytes, the marker of a cut one included."""
@@ -54,36 +54,48 @@ def every_line(file: BinaryIO, tally: Tally, cap: int = RECORD_CAP) -> Iterator[
 
     As `read_lines` gives them otherwise. A short read gives a short list: what has come in is not held back.
     """
+    for text in every_text(file, tally, cap):
+        lines = text.split(b"\n")
+        lines.pop()
+        yield lines
+
+
+def every_text(file: BinaryIO, tally: Tally, cap: int = RECORD_CAP) -> Iterator[bytes]:
+    """The same lines together as they were read: pieces of a megabyte or so, of whole lines that each end with LF alone."""
     rest, over = b"", 0
     for chunk in _utf8(file):
-        parts = chunk.split(b"\n")
-        lines: list[bytes] = []
         if over:
-            over += len(parts[0])
-            if len(parts) == 1:
+            first, newline, chunk = chunk.partition(b"\n")
+            over += len(first)
+            if not newline:
                 continue
-            lines.append(cut_record(rest, len(rest) + over, tally, cap))
+            yield cut_record(rest, len(rest) + over, tally, cap) + b"\n"
             rest, over = b"", 0
-            del parts[0]
+        end = chunk.rfind(b"\n") + 1
+        if end:
+            yield _mended(b"".join((rest, memoryview(chunk)[:end])), tally, cap)
+            rest = chunk[end:]
         else:
-            parts[0] = rest + parts[0]
-        last = parts.pop()
-        if b"\r" not in chunk and max(map(len, parts), default=0) <= cap:
-            lines += parts
-        else:
-            for line in parts:
-                line = line.removesuffix(b"\r")
-                lines.append(line if len(line) <= cap else cut_record(line, len(line), tally, cap))
-        if len(last) > cap:
-            rest, over = last[:cap], len(last) - cap
-        else:
-            rest = last
-        if lines:
-            yield lines
+            rest += chunk
+        if len(rest) > cap:
+            rest, over = rest[:cap], len(rest) - cap
     if over:
-        yield [cut_record(rest, len(rest) + over, tally, cap)]
+        yield cut_record(rest, len(rest) + over, tally, cap) + b"\n"
     elif rest := rest.removesuffix(b"\r"):
-        yield [rest]
+        yield rest + b"\n"
+
+
+def _mended(text: bytes, tally: Tally, cap: int) -> bytes:
+    """Lines with LF alone, none over the cap."""
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n")
+    at = 0
+    while len(text) - at > cap:
+        newline = text.rfind(b"\n", at, at + cap + 1)
+        if newline < 0:
+            return b"".join((line if len(line) <= cap else cut_record(line, len(line), tally, cap)) + b"\n" for line in text[:-1].split(b"\n"))
+        at = newline + 1
+    return text
 
 
 def cut_record(head: bytes, size: int, tally: Tally, cap: int = RECORD_CAP) -> bytes:

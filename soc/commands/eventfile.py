@@ -11,24 +11,41 @@ import select
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Final, cast
 
 from collectors.evtx import MAGIC, read_evtx
-from collectors.lines import Tally, every_line, read_json
+from collectors.lines import Tally, every_text, read_json
 from collectors.unpack import Broken, Inflated, compression_of
+from soc.detect.engine.lines import Record, Text
 from soc.errors import InputRefused
 
-__all__ = ["STDIN", "EventFile", "Numbered"]
+__all__ = ["STDIN", "Block", "EventFile"]
 
 STDIN: Final = "-"
-Numbered = tuple[int, bytes]
-"""Number of a record from 1, and the record: of text its line as an editor counts it, else its place in the file."""
 _PATIENCE: Final = 0.2
 """Seconds that records of a slow pipe wait for more before they are given out."""
 _HEAD: Final = 8
+_AT_ONCE: Final = 1_000
+_MOST_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Records that were read together, and the number of each from 1: of text its line as an editor counts it, else its place in the file."""
+
+    records: Text | Sequence[bytes]
+    numbers: Sequence[int]
+    is_last: bool = False
+    """Whether there is no more for now."""
+
+    @property
+    def each(self) -> Sequence[Record]:
+        """The records one by one."""
+        return self.records.lines if isinstance(self.records, Text) else self.records
 
 
 class EventFile(AbstractContextManager["EventFile"]):
@@ -60,16 +77,16 @@ class EventFile(AbstractContextManager["EventFile"]):
         """Bytes of the file read so far, as they lie on disk."""
         return self._raw.tell() if self.size else 0
 
-    def blocks(self, most: int) -> Iterator[list[Numbered]]:
-        """The records, at most `most` at once and never none. Raises InputRefused when it cannot be read on."""
+    def blocks(self) -> Iterator[Block]:
+        """The records, a megabyte or so at once and never none. Raises InputRefused when it cannot be read on."""
         try:
-            yield from self._blocks(most)
+            yield from self._blocks()
         except Broken as broken:
             raise InputRefused(f"{self.path}: {broken}", remedy="what came before was read") from None
         except OSError as error:
             raise InputRefused(f"{self.path}: {error.strerror or error}") from None
 
-    def _blocks(self, most: int) -> Iterator[list[Numbered]]:
+    def _blocks(self) -> Iterator[Block]:
         start, stream = _peeked(cast(BinaryIO, self._raw))
         name = self.path
         if packing := compression_of(start):
@@ -78,50 +95,48 @@ class EventFile(AbstractContextManager["EventFile"]):
         if start.startswith((b"PK\x03\x04", b"PK\x05\x06")) or compression_of(start):
             raise InputRefused(f"{self.path}: an archive, or packed twice", remedy="unpack it first")
         if start == MAGIC:
-            yield from _grouped(read_evtx(_seekable(stream), self.tally), most)
+            yield from _grouped(read_evtx(_seekable(stream), self.tally))
         elif name.lower().endswith(".json"):
-            yield from _grouped(read_json(_seekable(stream), self.tally), most)
+            yield from _grouped(read_json(_seekable(stream), self.tally))
         else:
-            yield from self._lines(stream, most)
+            yield from self._lines(stream)
 
-    def _lines(self, stream: BinaryIO, most: int) -> Iterator[list[Numbered]]:
-        waiting: list[Numbered] = []
-        number = 0
-        try:
-            for lines in every_line(stream, self.tally):
-                numbered = enumerate(lines, start=number + 1)
-                waiting += ((at, line) for at, line in numbered if line) if b"" in lines else numbered
-                number += len(lines)
-                while len(waiting) >= most:
-                    yield waiting[:most]
-                    del waiting[:most]
-                if waiting and not self.size and self._dry():
-                    yield waiting
-                    waiting = []
-        except (Broken, OSError):
-            yield from [waiting] if waiting else []  # what came before the damage
-            raise
-        if waiting:
-            yield waiting
+    def _lines(self, stream: BinaryIO) -> Iterator[Block]:
+        before = 0
+        for content in every_text(stream, self.tally):
+            text = Text.of(content)
+            if text.lines:
+                yield Block(text, _numbers(text, before), is_last=not self.size and self._dry())
+            before += len(text.ends)
 
     def _dry(self) -> bool:
         """Whether a pipe has no more for now."""
         return not select.select([self._raw.fileno()], [], [], _PATIENCE)[0]
 
 
-def _grouped(records: Iterator[bytes], most: int) -> Iterator[list[Numbered]]:
-    block: list[Numbered] = []
+def _numbers(text: Text, before: int) -> Sequence[int]:
+    """The numbers of a text's lines that are not blank, behind `before` others."""
+    if len(text.lines) == len(text.ends):
+        return range(before + 1, before + 1 + len(text.ends))
+    return [before + at for at, (start, end) in enumerate(zip([-1, *text.ends], text.ends, strict=False), 1) if end > start + 1]
+
+
+def _grouped(records: Iterator[bytes]) -> Iterator[Block]:
+    waiting: list[bytes] = []
+    before = length = 0
     try:
-        for numbered in enumerate(records, start=1):
-            block.append(numbered)
-            if len(block) == most:
-                yield block
-                block = []
+        for record in records:
+            waiting.append(record)
+            length += len(record)
+            if len(waiting) >= _AT_ONCE or length >= _MOST_BYTES:
+                yield Block(waiting, range(before + 1, before + 1 + len(waiting)))
+                before, length, waiting = before + len(waiting), 0, []
     except (Broken, OSError):
-        yield from [block] if block else []  # what came before the damage
+        if waiting:
+            yield Block(waiting, range(before + 1, before + 1 + len(waiting)))  # what came before the damage
         raise
-    if block:
-        yield block
+    if waiting:
+        yield Block(waiting, range(before + 1, before + 1 + len(waiting)))
 
 
 class _Begun(io.RawIOBase):

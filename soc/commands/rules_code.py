@@ -129,6 +129,7 @@ def match(
     if not found.rules:
         fail(f"{rules} holds no rule that can run", "`soc rules check` says why", CANNOT_RUN)
     gc.freeze()  # the rules stay: looking through them for garbage took a tenth of the time
+    gc.set_threshold(100_000, 50, 50)  # records make no cycles
     matcher = Matcher(found, _now(), ignore_logsource=ignore_logsource, format=format, timezone=timezone, mapping=mapping)
     if format != "auto" and format not in matcher.parsers.by_name:
         fail(f"there is no parser {format!r}", f"auto, or one of: {', '.join(sorted(matcher.parsers.by_name))}", CANNOT_RUN)

@@ -8,14 +8,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from soc.commands.eventfile import STDIN, EventFile
+from soc.commands.eventfile import STDIN, Block, EventFile
 from soc.detect.assembly import RuleSet
 from soc.detect.compiled import CompiledRule
 from soc.detect.correlation.memory import MemoryCorrelations
 from soc.detect.engine import Engine, Hit
-from soc.detect.engine.flat import FlatMatcher
+from soc.detect.engine.flat import FlatMatcher, Head, read_heads
+from soc.detect.engine.lines import Record
+from soc.detect.engine.scan import available
 from soc.detect.match import Atom, Match
 from soc.detect.pipelines import Pipelines
+from soc.errors import InputRefused
 from soc.event import Event, FrameContext, Lane, Origin, Position
 from soc.normalise.parser import ParsedEvent
 from soc.normalise.records import Parsers
@@ -26,6 +29,7 @@ __all__ = ["FRAME", "FileHit", "Matcher", "Totals", "as_match", "last_hits", "ma
 
 FRAME: Final = 16_384
 """Records that are matched at once: each kind of event among them costs about 0.1 ms."""
+_MOST_BYTES: Final = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,30 @@ class FileHit:
             "rule_id": self.rule.rule_id, "title": self.rule.title, "level": self.rule.level, "file": self.file, "line": self.line,
             "fields": self.fields(), **({"related": list(self.related)} if self.related else {}),
             "atoms": [{"field": atom.field, "test": atom.test, "literal": atom.literal} for atom in self.atoms]}
+
+
+class Frame:
+    """Records of one file that are matched at once; of what goes straight to the matcher, the heads, read while they are at hand."""
+
+    def __init__(self, context: FrameContext, *, flat: bool) -> None:
+        self.context = context
+        self.records: list[Record] = []
+        self.numbers: list[int] = []
+        self.heads: list[Head] | None = [] if flat else None
+        self.size = 0
+
+    def add(self, block: Block) -> None:
+        """A few more."""
+        if self.heads is not None:
+            self.heads += read_heads(block.records)
+        self.records += block.each
+        self.numbers += block.numbers
+        self.size += sum(map(len, block.each))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to match them."""
+        return len(self.records) >= FRAME or self.size >= _MOST_BYTES
 
 
 @dataclass(slots=True)
@@ -81,19 +109,26 @@ class Matcher:
         """Whether any rule may ask a folded copy: else none is made."""
         self.now, self.format, self.timezone = now, format, timezone
         self.totals = Totals()
-        self._flat = None if ignore_logsource or self.folded or self.correlations else FlatMatcher(self.engine)
+        self._flat = FlatMatcher(self.engine) if available() and not (ignore_logsource or self.folded or self.correlations) else None
 
-    def hits(self, context: FrameContext, records: Sequence[bytes]) -> list[Hit]:
-        """The hits in a frame's records (`row` is a record's place), by record, then in the order of the rules."""
+    def frame(self, file: EventFile) -> Frame:
+        """An empty frame for records of a file."""
+        context = FrameContext(
+            source="match", stream="match", first=0, count=0, read_at=self.now, ingested=self.now, format=self.format,
+            timezone=self.timezone, path="" if file.path == STDIN else file.path, file_time=file.file_time)
+        return Frame(context, flat=self._flat is not None and self.parsers.first(context) == "windows")
+
+    def hits(self, frame: Frame) -> list[Hit]:
+        """The hits in a frame (`row` is a record's place), by record, then in the order of the rules."""
         found: list[Hit] = []
-        places: Sequence[int] = range(len(records))
-        if self._flat is not None and self.parsers.first(context) == "windows":
-            flat = self._flat.match(records, lambda lines: self._events(context, lines))
+        places: Sequence[int] = range(len(frame.records))
+        if self._flat is not None and frame.heads is not None:
+            flat = self._flat.match(frame.records, frame.heads, lambda lines: self._events(frame.context, lines))
             found, places = flat.hits, flat.left
             self.totals.dead += flat.dead
-            self.totals.events += len(records) - len(places) - flat.dead
+            self.totals.events += len(frame.records) - len(places) - flat.dead
         if places:
-            events = self.parsed(context, [records[place] for place in places])
+            events = self.parsed(frame.context, [bytes(frame.records[place]) for place in places])
             if events:
                 hits = self.engine.match(batch_of([one.event for one in events]))
                 found += [Hit(hit.rule_id, places[events[hit.row].index], hit.atoms) for hit in hits]
@@ -123,22 +158,30 @@ def match_file(matcher: Matcher, file: EventFile) -> Iterator[list[FileHit]]:
 
     `matcher.totals` grows along. Raises InputRefused where the file cannot be read, or read on.
     """
-    path = "" if file.path == STDIN else file.path
     totals = matcher.totals
-    for block in file.blocks(FRAME):
-        context = FrameContext(
-            source="match", stream="match", first=0, count=len(block), read_at=matcher.now, ingested=matcher.now,
-            format=matcher.format, timezone=matcher.timezone, path=path, file_time=file.file_time)
-        records = [raw for _, raw in block]
-        if matcher.correlations is None:
-            hits = [FileHit(matcher.rules[hit.rule_id], file.path, block[hit.row][0], hit.atoms)
-                    for hit in matcher.hits(context, records) if hit.rule_id not in matcher.silent]
-        else:
-            hits = _correlated(matcher, file, block, matcher.parsed(context, records))
-        totals.hits += len(hits)
-        yield hits
+    frame = matcher.frame(file)
+    try:
+        for block in file.blocks():
+            frame.add(block)
+            if frame.is_full or block.is_last:
+                yield _matched(matcher, file, frame)
+                frame = matcher.frame(file)
+    except InputRefused:
+        yield _matched(matcher, file, frame)  # what came before the damage
+        raise
+    yield _matched(matcher, file, frame)
     totals.dead += file.tally.bad
     totals.faults += [f"{file.path}: {fault}" for fault in file.tally.faults]
+
+
+def _matched(matcher: Matcher, file: EventFile, frame: Frame) -> list[FileHit]:
+    if matcher.correlations is None:
+        hits = [FileHit(matcher.rules[hit.rule_id], file.path, frame.numbers[hit.row], hit.atoms)
+                for hit in matcher.hits(frame) if hit.rule_id not in matcher.silent]
+    else:
+        hits = _correlated(matcher, file, frame, matcher.parsed(frame.context, list(map(bytes, frame.records))))
+    matcher.totals.hits += len(hits)
+    return hits
 
 
 def last_hits(matcher: Matcher) -> list[FileHit]:
@@ -160,20 +203,20 @@ def as_match(rule: CompiledRule, event: Event, line: int, place: str, atoms: Seq
         origin=Origin.IMPORT, import_id="", entity="", entity_kind="host", atoms=tuple(atoms))
 
 
-def _correlated(matcher: Matcher, file: EventFile, block: Sequence[tuple[int, bytes]], events: Sequence[ParsedEvent]) -> list[FileHit]:
+def _correlated(matcher: Matcher, file: EventFile, frame: Frame, events: Sequence[ParsedEvent]) -> list[FileHit]:
     """The hits of events, and of the correlations that they complete."""
     assert matcher.correlations is not None
     found = matcher.engine.match(batch_of([one.event for one in events])) if events else []
-    hits = [FileHit(matcher.rules[hit.rule_id], file.path, block[events[hit.row].index][0], hit.atoms)
+    hits = [FileHit(matcher.rules[hit.rule_id], file.path, frame.numbers[events[hit.row].index], hit.atoms)
             for hit in found if hit.rule_id not in matcher.silent]
-    made = matcher.correlations.observe([_base(matcher, file, block, events, hit) for hit in found], matcher.now)
+    made = matcher.correlations.observe([_base(matcher, file, frame, events, hit) for hit in found], matcher.now)
     return hits + [_of_correlation(matcher, match) for match in made if matcher.stream]
 
 
-def _base(matcher: Matcher, file: EventFile, block: Sequence[tuple[int, bytes]], events: Sequence[ParsedEvent], hit: Hit) -> Match:
+def _base(matcher: Matcher, file: EventFile, frame: Frame, events: Sequence[ParsedEvent], hit: Hit) -> Match:
     """A hit as correlations take it; its event's id is the place in the file."""
     parsed = events[hit.row]
-    line = block[parsed.index][0]
+    line = frame.numbers[parsed.index]
     return as_match(matcher.rules[hit.rule_id], parsed.event, line, f"{line}.{parsed.sub} {file.path}", hit.atoms, matcher.now)
 
 

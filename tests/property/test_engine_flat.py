@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from soc.detect.compiled import AtomSpec, CompiledRule, Detection, LogSource
 from soc.detect.engine import Engine
-from soc.detect.engine.flat import FlatMatcher
+from soc.detect.engine.fieldtests import FieldTests
+from soc.detect.engine.flat import FlatMatcher, read_heads
+from soc.detect.engine.lines import Text
 from soc.detect.engine.reference import is_routed, matches
 from soc.detect.engine.scan import FOLDING_TO_ASCII, available
 from soc.detect.engine.sieve import anchored_needles, needles_of
@@ -91,12 +93,15 @@ def parsed(lines: list[bytes]) -> list[Event | None]:
 def test_lines_give_the_hits_of_their_events(found: list[CompiledRule], lines: list[bytes], earlier: list[dict[str, Any]]) -> None:
     engine = Engine(found)
     flat = FlatMatcher(engine)
-    flat.match([json.dumps(record, separators=(",", ":")).encode() for record in earlier], parsed)  # what is learned of others
+    others = [json.dumps(record, separators=(",", ":")).encode() for record in earlier]
+    flat.match(others, read_heads(others), parsed)  # what is learned of others
     events = parsed(lines)
     expected = {(rule.rule_id, place) for place, event in enumerate(events) if event is not None for rule in found
                 if is_routed(rule, event) and matches(rule, event)}
-    for _ in range(2):  # the second time with what was learned
-        result = flat.match(lines, parsed)
+    texts = [Text.of(b"".join(line + b"\n" for line in some)) for some in (lines[:5], lines[5:]) if some]
+    together = [head for text in texts for head in read_heads(text)]
+    for heads in (read_heads(lines), together):  # the second time with what was learned
+        result = flat.match(lines, heads, parsed)
         hits = {(hit.rule_id, hit.row) for hit in result.hits}
         assert len(hits) == len(result.hits), "a hit came twice"
         assert hits == {(rule, place) for rule, place in expected if place not in result.left}
@@ -131,10 +136,28 @@ def test_plain_lines_are_not_left_to_the_parser() -> None:
              for n in range(500)]
     lines[77] = lines[77].replace(b"x 77", b"x NEEDLE")
     asked: list[bytes] = []
-    result = FlatMatcher(Engine([rule])).match(lines, lambda some: asked.extend(some) or parsed(some))
+    result = FlatMatcher(Engine([rule])).match(lines, read_heads(lines), lambda some: asked.extend(some) or parsed(some))
     assert [(hit.rule_id, hit.row) for hit in result.hits] == [("r", 77)]
     assert not result.left
     assert not asked
+
+
+@pytest.mark.parametrize("test", ["is", "contains", "startswith", "endswith"])
+def test_literals_of_any_length_are_found(test: str) -> None:
+    """Longer than what can be scanned for, in values of any length."""
+    long = "ab" * 20_000
+    rule = CompiledRule("r", "1", "t", "low", (), LogSource("windows", "process_creation"), Detection([AtomSpec("CommandLine", test, long)], 0).pack())
+    lines = [json.dumps({"EventID": 1, "Channel": SYSMON, "SourceName": "s", "CommandLine": text}, separators=(",", ":")).encode()
+             for text in (long.upper(), long[2:], "c" * 40_000)]
+    assert [hit.row for hit in FlatMatcher(Engine([rule])).match(lines, read_heads(lines), parsed).hits] == [0]
+    assert [hit.row for hit in Engine([rule]).match(batch_of([event for event in parsed(lines) if event]))] == [0]
+
+
+@given(st.lists(LITERALS, min_size=1, max_size=4, unique=True), st.lists(st.sampled_from(WORDS), max_size=4).map("".join))
+def test_long_values_meet_the_same_tests(literals: list[str], text: str) -> None:
+    atoms = list(enumerate(AtomSpec("f", "contains", literal) for literal in literals))
+    padded = text + "~" * 1_000 + text
+    assert FieldTests(atoms).true_atoms(padded) == FieldTests(atoms).true_atoms(text + "~" * 5 + text)
 
 
 def test_every_character_that_folds_to_ascii_is_known() -> None:

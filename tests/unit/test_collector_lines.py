@@ -86,6 +86,12 @@ def test_short_reads_change_no_line() -> None:
     assert tally.cut == 2
 
 
+@pytest.mark.parametrize("content", [b"one\r\ntwo\r\n", b"12345\r\n\r\n1\r\n", b"12\r\n", b"1\r2\n"])
+def test_line_end_that_two_reads_divide_is_one(content: bytes) -> None:
+    found = [line for lines in every_line(_Dribbling(content), Tally()) for line in lines]
+    assert found == content.removesuffix(b"\r\n").removesuffix(b"\n").replace(b"\r\n", b"\n").split(b"\n")
+
+
 @pytest.mark.parametrize(("content", "size", "whole"), [
     (b"one\ntwo\n", 4, True), (b"one\ntwo\n", 3, True), (b"one\r\ntwo", 3, True), (b"one\r\ntwo", 4, True),
     (b"one two\n", 3, False), (b"one\ntwo", 6, False),

@@ -23,25 +23,26 @@ from soc.detect.engine.atoms import PreparedRule
 from soc.detect.engine.engine import Engine, Hit
 from soc.detect.engine.fieldtests import FieldTests, Value
 from soc.detect.engine.kind import Ids, Kind
+from soc.detect.engine.lines import Record, Text
 from soc.detect.engine.sieve import SAMPLE, Sieve, needles_of
 from soc.detect.engine.values import compare_fields
 from soc.detect.pipelines import Names
 from soc.event import Event
-from soc.normalise.flatwindows import CHANNEL, ECHOES, EVENT_ID, LARGEST, MADE, NESTED, PROVIDERS, keys_of, odd_key, text_of_number
+from soc.normalise.flatwindows import CHANNEL, ECHOES, EVENT_ID, LARGEST, MADE, PROVIDERS, keys_of, odd_key, text_of_number
 from soc.normalise.logsources import log_sources
 
-__all__ = ["FlatMatcher", "Flat"]
+__all__ = ["Flat", "FlatMatcher", "Head", "read_heads"]
 
 _MOST_PLANS: Final = 10_000
-_HEADS: Final = {EVENT_ID: "number", CHANNEL: "channel", PROVIDERS[0]: "provider0", PROVIDERS[1]: "provider1"} | {
-    key: f"nested{at}" for at, key in enumerate(NESTED)}
+_HEADS: Final = {EVENT_ID: "number", CHANNEL: "channel", PROVIDERS[0]: "provider0", PROVIDERS[1]: "provider1"}
 _ORIGIN: Final = attrgetter("number", "channel", "provider0", "provider1")
 _PLAIN: Final = str | int | None | UnsetType
-_NOTHING: Final = None | UnsetType
-_READ_HEAD: Final = msgspec.json.Decoder(msgspec.defstruct("Head", [
-    (attribute, int, msgspec.field(name=key)) if key == EVENT_ID else
-    (attribute, _NOTHING if key in NESTED else _PLAIN, msgspec.field(name=key, default=UNSET)) for key, attribute in _HEADS.items()
-], gc=False, eq=False)).decode
+_HEAD: Final = msgspec.json.Decoder(msgspec.defstruct("Head", [
+    (attribute, int, msgspec.field(name=key)) if key == EVENT_ID else (attribute, _PLAIN, msgspec.field(name=key, default=UNSET))
+    for key, attribute in _HEADS.items()
+], gc=False, eq=False))
+Head = Any
+"""The few values of a record that say its kind."""
 Origin = tuple[int, Any, Any, Any]
 """Event id, channel and the two places of the provider."""
 
@@ -75,12 +76,12 @@ class FlatMatcher:
         self._sieves: dict[int, Sieve] = {}
         self._alone: dict[str, Alone] = {}
 
-    def match(self, lines: Sequence[bytes], parse: Callable[[list[bytes]], list[Event | None]]) -> Flat:
-        """Match lines; `parse` gives the event of each record, None where it is a dead letter."""
+    def match(self, lines: Sequence[Record], heads: Sequence[Head], parse: Callable[[list[bytes]], list[Event | None]]) -> Flat:
+        """Match records; `heads` are what `read_heads` read of them, `parse` gives a record's event, None where it is a dead letter."""
         self._engine.forget_if_full()
         for sieve in self._sieves.values():
             sieve.learn()
-        groups, left = self._grouped(lines)
+        groups, left = self._grouped(lines, heads)
         found = Flat([], left)
         asked: dict[int, list[PreparedRule]] = {}
         for plan, places in groups:
@@ -104,7 +105,7 @@ class FlatMatcher:
         left.sort()
         return found
 
-    def _ask(self, lines: Sequence[bytes], asked: dict[int, list[PreparedRule]], parse: Callable[[list[bytes]], list[Event | None]],
+    def _ask(self, lines: Sequence[Record], asked: dict[int, list[PreparedRule]], parse: Callable[[list[bytes]], list[Event | None]],
              found: Flat) -> None:
         """Ask of the lines that rules could match; where a line is not plain enough, of its event."""
         harder: dict[int, list[PreparedRule]] = {}
@@ -116,13 +117,13 @@ class FlatMatcher:
                 found.hits += hits
         if not harder:
             return
-        for (place, rules), event in zip(harder.items(), parse([lines[place] for place in harder]), strict=True):
+        for (place, rules), event in zip(harder.items(), parse([bytes(lines[place]) for place in harder]), strict=True):
             if event is None:
                 found.dead += 1
             else:
                 found.hits += self._judged(EventLookup(event), place, rules)
 
-    def _asked_plainly(self, line: bytes, place: int, rules: list[PreparedRule]) -> list[Hit] | None:
+    def _asked_plainly(self, line: Record, place: int, rules: list[PreparedRule]) -> list[Hit] | None:
         """The hits by the line's own keys; None if only the parser can say what it means."""
         try:
             return self._judged(_LineLookup(orjson.loads(line)), place, rules)
@@ -140,7 +141,7 @@ class FlatMatcher:
                 hits.append(Hit(rule.rule_id, place, atoms))
         return hits
 
-    def _match_rest(self, rest: Kind, reader: _Reader, lines: Sequence[bytes], places: list[int], hits: list[Hit]) -> list[int]:
+    def _match_rest(self, rest: Kind, reader: _Reader, lines: Sequence[Record], places: list[int], hits: list[Hit]) -> list[int]:
         """Match the rest rules the ordinary way; returns the places of lines that are left after all."""
         records, refused = reader.read(lines, places)
         if refused:
@@ -149,29 +150,24 @@ class FlatMatcher:
         hits += [Hit(hit.rule_id, places[hit.row], hit.atoms) for hit in self._engine.match_rows(rest, _Structs(reader.sources, records), None)]
         return refused
 
-    def _grouped(self, lines: Sequence[bytes]) -> tuple[list[tuple[_Plan, list[int]]], list[int]]:
+    def _grouped(self, lines: Sequence[Record], heads: Sequence[Head]) -> tuple[list[tuple[_Plan, list[int]]], list[int]]:
         """Places by plan, and the places of lines that are left."""
         left: list[int] = []
-        places: Sequence[int]
-        try:
-            heads = list(map(_READ_HEAD, lines))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            heads = list(map(_head, lines))
+        places: Iterable[int] = range(len(heads))
+        if None in heads:
             left = [place for place, head in enumerate(heads) if head is None]
             places = [place for place, head in enumerate(heads) if head is not None]
-            origins = map(_ORIGIN, map(heads.__getitem__, places))
-        else:
-            places, origins = range(len(lines)), map(_ORIGIN, heads)
+            heads = [head for head in heads if head is not None]
         groups: defaultdict[Origin, list[int]] = defaultdict(list)
-        for place, origin in zip(places, origins, strict=True):
+        for place, origin in zip(places, map(_ORIGIN, heads), strict=True):
             groups[origin].append(place)
         found: list[tuple[_Plan, list[int]]] = []
         large = max(map(len, lines), default=0) > LARGEST
-        for origin, places in groups.items():
-            if large and any(len(lines[place]) > LARGEST for place in places):
-                left += [place for place in places if len(lines[place]) > LARGEST]
-                places = [place for place in places if len(lines[place]) <= LARGEST]
-            found.append((self._planned(origin, [lines[place] for place in places[:SAMPLE]]), places))
+        for origin, group in groups.items():
+            if large and any(len(lines[place]) > LARGEST for place in group):
+                left += [place for place in group if len(lines[place]) > LARGEST]
+                group = [place for place in group if len(lines[place]) <= LARGEST]
+            found.append((self._planned(origin, [bytes(lines[place]) for place in group[:SAMPLE]]), group))
         return found, left
 
     def _planned(self, origin: Origin, sample: Sequence[bytes]) -> _Plan:
@@ -234,10 +230,22 @@ def _sources(names: Names) -> list[tuple[str, tuple[str, ...]]] | None:
     return found
 
 
-def _head(line: bytes) -> Any:
-    """What says the kind of a line; None if it is none we know."""
+def read_heads(records: Text | Sequence[Record]) -> Sequence[Head]:
+    """What says the kind of each record; None if it is none we know. Lines that came together are read together, if they can be."""
+    if isinstance(records, Text):
+        try:
+            heads: list[Head] = _HEAD.decode_lines(records.text) if records.is_tidy else []
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            heads = []
+        if len(heads) == len(records.lines):
+            return heads
+        records = records.lines
+    return list(map(_head, records))
+
+
+def _head(line: Record) -> Head:
     try:
-        return _READ_HEAD(line)
+        return _HEAD.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
@@ -309,7 +317,7 @@ class _Reader:
         fields = [(attribute, _PLAIN, msgspec.field(name=key, default=UNSET)) for key, attribute in attributes.items()]
         self._decode = msgspec.json.Decoder(msgspec.defstruct("Line", fields, gc=False, eq=False)).decode
 
-    def read(self, lines: Sequence[bytes], places: Sequence[int]) -> tuple[list[Any], list[int]]:
+    def read(self, lines: Sequence[Record], places: Sequence[int]) -> tuple[list[Any], list[int]]:
         """The structs, and the places of lines that have none: odd types, or one field under two names."""
         records: list[Any] = []
         refused: list[int] = []

@@ -20,11 +20,13 @@ import numpy as np
 from soc.detect.compiled import AtomSpec
 from soc.detect.engine.atoms import Atoms, PreparedRule
 from soc.detect.engine.kind import Kind
+from soc.detect.engine.lines import Record
 from soc.detect.engine.needles import needle_sets
-from soc.detect.engine.scan import Scanner, available, unclear
+from soc.detect.engine.scan import FOLDING_TO_ASCII, LONGEST, ODD_ESCAPES, Scanner, is_escaped
 from soc.detect.engine.tree import ALWAYS, Node
 from soc.detect.engine.values import glob_parts
 from soc.detect.pipelines import Names
+from soc.normalise.flatwindows import NESTED
 
 __all__ = ["SAMPLE", "Sieve", "anchored_needles", "needles_of"]
 
@@ -37,7 +39,7 @@ _FEW: Final = 6
 """Needles of a set that is looked at where another one of the rule's was found: larger sets cost more than asking the rule."""
 _AT_ONCE: Final = 200
 """Records that are joined and scanned while they are in the processor's cache: a quarter faster than all at once."""
-_MOST_UNCLEAR: Final = 100_000
+_MOST_PATTERNS: Final = 1_000_000
 _LOOK_AGAIN: Final = (2_000, 10_000, 100_000)
 """Records after each of which a kind's sieve is made anew from what was found since the last time."""
 _SHORTEST: Final = 2
@@ -63,7 +65,7 @@ class Sieve:
 
     def __init__(self, kind: Kind, atoms: Atoms, sample: Sequence[bytes], *, plain: Callable[[int], bool],
                  keys: Callable[[Names], Sequence[str]], odd: Callable[[Names], Iterable[str]]) -> None:
-        """`sample` are a few records of the kind, for a first idea of what is common.
+        """`sample` are a few records of the kind, for a first idea of what is common. Raises RuntimeError where nothing can be scanned with.
 
         `plain` says of an atom whether the parser copies what it tests as it is; `keys` gives all keys under which a field's
         value may stand, `odd` those of them that records seldom have.
@@ -76,11 +78,9 @@ class Sieve:
         self._counts: dict[str, int] = {}
         self._due = list(_LOOK_AGAIN)
         self._choice: object = None
-        self._by_atom: dict[int, list[frozenset[str]]] = {}
         self._sets: dict[str, list[frozenset[str]]] = {}
-        if available():
-            self._by_atom = {atom: self._needles(atom) for tree in kind.trees for atom in set(tree.every_atom())}
-            self._try(sample)
+        self._by_atom = {atom: self._needles(atom) for tree in kind.trees for atom in set(tree.every_atom())}
+        self._try(sample)
         self._make()
 
     def _try(self, sample: Sequence[bytes]) -> None:
@@ -96,11 +96,10 @@ class Sieve:
         self._shares |= {text: count / len(sample) for text, count in zip(texts, counts, strict=True)}
 
     def _make(self) -> None:
-        if self._by_atom:
-            for rule, tree in zip(self._kind.rules, self._kind.trees, strict=True):
-                known = self._sets.get(rule.rule_id)
-                if known is None or (known and min(map(self._share, known)) > _COMMON):
-                    self._sets[rule.rule_id] = self._needed(tree)
+        for rule, tree in zip(self._kind.rules, self._kind.trees, strict=True):
+            known = self._sets.get(rule.rule_id)
+            if known is None or (known and min(map(self._share, known)) > _COMMON):
+                self._sets[rule.rule_id] = self._needed(tree)
         rest, sieved = self._split()
         choice = [rule.order for rule in rest], [sets[0] for _, sets in sieved]
         if choice == self._choice:
@@ -117,12 +116,13 @@ class Sieve:
         self._texts = list(owners)
         self._owners = list(owners.values())
         odd = {f'"{key}"' for names in self.rest.matching.asked() for key in self._odd(names)} if self.rest is not None else set()
+        odd.update(f'"{key}":' if self._packed else f'"{key}"' for key in NESTED)
         if self._packed:
             odd.update(_SPACES)
             named = {names for rule, _ in sieved for atom in rule.atoms if self._anchors(atom) for names in (self._atoms.names[atom],)}
             odd.update(f'"{key}":{sign}' for names in named for key in self._keys(names) for sign in "[{")
-        self._exact = tuple(sorted(odd))
-        self._scanner = _scanner(tuple(self._texts), self._exact) if available() else None
+        self._exact = (*sorted(odd), *FOLDING_TO_ASCII, *ODD_ESCAPES)
+        self._scanner = _scanner(tuple(self._texts), self._exact)
 
     def _split(self) -> tuple[list[PreparedRule], list[tuple[PreparedRule, list[frozenset[str]]]]]:
         """The rest, and the rules that are sieved, each with its sets of needles, the rarest first.
@@ -151,36 +151,34 @@ class Sieve:
         """Such a rule is sieved whatever it costs: matching keywords the ordinary way takes every field of every record."""
         return any(not self._atoms.specs[atom].field for atom in rule.atoms)
 
-    def sift(self, records: Sequence[bytes]) -> tuple[dict[int, list[PreparedRule]], set[int]]:
+    def sift(self, records: Sequence[Record]) -> tuple[dict[int, list[PreparedRule]], set[int]]:
         """By place the rules that the record could match, and the places whose escapes or characters need the parser."""
-        if self._scanner is None:
-            return {}, set()
         self._seen += len(records)
         candidates: dict[int, list[PreparedRule]] = {}
         borders = np.cumsum(np.fromiter(map(len, records), np.int64, len(records)) + 1)
-        strange: list[int] = []
         found: list[tuple[int, int]] = []
         for first in range(0, len(records), _AT_ONCE):
-            buffer = b"\n".join(records[first : first + _AT_ONCE])
-            before = int(borders[first - 1]) if first else 0
-            strange += unclear(buffer, before)
-            found += self._scanner.found(buffer, before)
-        odd = set(np.searchsorted(borders, strange).tolist())
+            found += self._scanner.found(b"\n".join(records[first : first + _AT_ONCE]), int(borders[first - 1]) if first else 0)
+        odd: set[int] = set()
         if found:
             numbers, ends = np.array(found, np.int64).T
             places = np.searchsorted(borders, ends)
-            pairs = np.unique(places * (len(self._texts) + _MOST_UNCLEAR) + numbers)
+            escapes = len(self._texts) + len(self._exact) - len(ODD_ESCAPES)
+            for place, end in zip(places[numbers >= escapes].tolist(), ends[numbers >= escapes].tolist(), strict=True):
+                if not is_escaped(records[place], end - 2 - (int(borders[place - 1]) if place else 0)):
+                    odd.add(place)
+            pairs = np.unique(places * _MOST_PATTERNS + numbers)
             lowered: tuple[int, bytes] = (-1, b"")
             for pair in pairs.tolist():
-                place, number = divmod(pair, len(self._texts) + _MOST_UNCLEAR)
+                place, number = divmod(pair, _MOST_PATTERNS)
                 if number >= len(self._texts):
-                    if self._exact[number - len(self._texts)] not in _SPACES or _SPACED.search(records[place]) is not None:
+                    if number < escapes and (self._exact[number - len(self._texts)] not in _SPACES or _SPACED.search(records[place]) is not None):
                         odd.add(place)
                     continue
                 text = self._texts[number]
                 self._counts[text] = self._counts.get(text, 0) + 1
                 if place != lowered[0]:
-                    lowered = place, records[place].lower()
+                    lowered = place, bytes(records[place]).lower()
                 for sifted in self._owners[number]:
                     if all(any(needle in lowered[1] for needle in one) for one in sifted.others):
                         waiting = candidates.setdefault(place, [])
@@ -251,7 +249,7 @@ def needles_of(spec: AtomSpec) -> list[frozenset[str]]:
 def _spelled(literals: Iterable[str]) -> frozenset[str]:
     found: set[str] = set()
     for literal in literals:
-        longest = max(_plain_parts(literal), key=len)
+        longest = max(_plain_parts(literal), key=len)[:LONGEST]
         if len(longest.encode()) < _SHORTEST:
             return frozenset()
         found.add(_as_json(longest))
@@ -264,7 +262,7 @@ def anchored_needles(spec: AtomSpec, keys: Sequence[str]) -> frozenset[str]:
     For records that write keys and values without spaces between them, and a single value under the key.
     """
     literal = spec.literal
-    if not literal or len(_plain_parts(literal)) > 1:
+    if not literal or len(literal) > LONGEST or len(_plain_parts(literal)) > 1:
         return frozenset()
     text, like_number = _as_json(literal), not literal.lower().strip(_BARE)
     if spec.test == "endswith":
