@@ -27,7 +27,7 @@ from soc.store.fold import SUFFIX, add_folded
 
 __all__ = ["FRAME", "FileHit", "Matcher", "Totals", "as_match", "last_hits", "match_file"]
 
-FRAME: Final = 16_384
+FRAME: Final = 8_192
 """Records that are matched at once: each kind of event among them costs about 0.1 ms."""
 _MOST_BYTES: Final = 64 << 20
 
