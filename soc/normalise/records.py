@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Final, cast
 
@@ -36,12 +37,23 @@ def check_format(name: str) -> None:
         raise InputRefused(f"there is no format {name!r}", remedy="one of: auto, " + ", ".join(known))
 
 
+_WRAPPER: Final = "json"
+_NO_LINES: Final = (_WRAPPER, "windows", "text")
+"""Parsers of whole documents, and the one that takes everything: none of them reads a line within a record."""
+_LINES: Final = ("message", "log", "body", "Body")
+"""Where shippers put the line they read: Filebeat and Vector, Fluent Bit, OpenTelemetry."""
+_OF_FILES: Final = ("log.file.", "log.offset", "attributes.log.file.", "filename", "source_type")
+"""What fields are named that only say which file a line is from. Without one, `message` is what a program said, who may repeat what strangers say."""
+_HOSTS: Final = ("host.hostname", "hostname", "Hostname", "_HOSTNAME", "host")
+
+
 class Parsers:
     """All parsers of the folder, found once."""
 
     def __init__(self, modules: Mapping[str, Parser] | None = None) -> None:
         self.by_name: dict[str, Parser] = dict(modules) if modules is not None else _found()
         self._order = sorted(self.by_name.items(), key=lambda item: (item[1].PRIORITY, item[0]))
+        self._of_lines = [item for item in self._order if item[0] not in _NO_LINES]
 
     def names(self) -> list[str]:
         """The datasets there are parsers for, in the order in which they are asked."""
@@ -55,6 +67,8 @@ class Parsers:
         for index, raw in enumerate(records):
             try:
                 name, family, event = _parse(order, raw, context)
+                if name == _WRAPPER and not event["soc.log_sources"]:
+                    name, family, event = self._unwrapped(family, event, context)
                 _complete(event, name, raw, context)
             except ParseError as error:
                 dead.append(DeadRecord(index, error.reason, error.detail[:500]))
@@ -63,6 +77,33 @@ class Parsers:
             else:
                 events.append(ParsedEvent(index, 0, family, event))
         return ParsedFrame(events, dead)
+
+    def _unwrapped(self, family: str, event: Event, context: FrameContext) -> tuple[str, str, Event]:
+        """The event of the log line that a shipper wrapped into a JSON record, with what else the record says; without one, the record's.
+
+        What the line says counts. The record's own time is when the shipper read the line: `event.created`, and what a time without
+        a year is reckoned from. A host that the line does not name is the record's.
+        """
+        read_at = event.get("@timestamp")
+        is_read = any(name.startswith(_OF_FILES) for name in event)
+        for field in _LINES if is_read else ("log",):
+            line = event.get(field)
+            if not isinstance(line, str) or len(line) > MAX_VALUE:
+                continue
+            reckoned = context if not isinstance(read_at, int) else replace(context, read_at=read_at)
+            try:
+                name, inner_family, inner = _parse(self._of_lines, line.encode("utf-8", "backslashreplace"), reckoned)
+            except ParseError:
+                continue
+            if "@timestamp" in inner and isinstance(read_at, int):
+                inner.setdefault("event.created", event.get("event.created", read_at))
+                event.pop("soc.time_inferred", None)
+            event = {key: value for key, value in event.items() if key not in ("event.dataset", field)} | inner
+            host = next((event[key] for key in _HOSTS if isinstance(event.get(key), str)), None)
+            if host is not None:
+                event.setdefault("host.name", host)
+            return name, inner_family, event
+        return _WRAPPER, family, event
 
     def first(self, context: FrameContext) -> str:
         """The dataset whose parser is asked first."""

@@ -121,3 +121,18 @@ def test_memory_does_not_grow_with_the_hits(tmp_path):
         return usage.ru_maxrss
 
     assert peak(150_000) - peak(20_000) < 50_000  # rows of hits take 1.5 kB each
+
+
+def test_lines_that_a_shipper_wrapped_meet_the_rules_that_they_meet_bare(tmp_path):
+    samples = [json.loads(line) for path in sorted((REPOSITORY / "rules").rglob("*.samples.jsonl")) for line in path.read_text().splitlines()]
+    lines = list(dict.fromkeys(one["raw"] for one in samples if isinstance(one.get("raw"), str) and one["raw"][:1] != "{" and "\n" not in one["raw"]))
+    assert len(lines) > 50
+    wrapped = [json.dumps({"@timestamp": "2026-11-26T03:00:00Z", "message": line, "log": {"file": {"path": "/var/log/x.log"}, "offset": 7}}) for line in lines]
+    found = []
+    for name, content in (("bare.log", lines), ("wrapped.jsonl", wrapped)):
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in content))
+        run = subprocess.run([sys.executable, "-m", "soc.cli", "rules", "match", "--json", str(REPOSITORY / "rules"), name], cwd=tmp_path,
+                             capture_output=True, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, timeout=300, check=True)
+        found.append({(hit["rule_id"], hit["line"]) for hit in json.loads(run.stdout)})
+    assert len(found[0]) > 40
+    assert found[1] == found[0]
