@@ -1,12 +1,14 @@
 """The pages: hostile text is inert on every one of them (F53), forms work without scripts, both languages are whole."""
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
+from alerts.store import AlertFilters
 from soc.access.roles import Role
 from soc.access.setup import LIFETIME
 from soc.console.language import LANGUAGES, load_messages
@@ -222,3 +224,20 @@ def test_marks_that_mislead_are_written_out():
     assert inert("a\r\nb\rc") == "a\nb\\u000dc"
     assert inert(["x", "y"]) == "x, y"
     assert local_path("/ok?x=1") == "/ok?x=1"
+
+
+def test_an_alert_shows_others_like_it_and_searches_around_its_events(console):
+    client = console.client(Role.ADMINISTRATOR)
+    store, scope = console.parts.alerts, Scope.everything()
+    north = store.get(scope, console.ids["north"]["alert_id"])
+    same = [one for one in store.list(scope, AlertFilters(rule_id=north.rule_id), 50).alerts if one.id != north.id]
+    assert same, "the premise: another alert of this rule"
+    text = client.get(f"/alerts/{north.id}").text
+    assert f'href="/alerts/{same[0].id}"' in text
+    assert f"rule_id={RULE}" in text
+    listed = client.get(f"/alerts?state=&origin=all&rule_id={RULE}").text
+    assert all(f'href="/alerts/{one.id}"' in listed for one in same)
+    for link in re.findall(r'href="(/events\?q=[^"]+)"', text):
+        assert client.get(html.unescape(link)).status_code == 200
+    narrow = console.client(Role.VIEWER).get(f"/alerts/{north.id}").text  # who sees north only
+    assert not any(one.id in narrow for one in same)

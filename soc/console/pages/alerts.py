@@ -1,12 +1,17 @@
 """Alerts as pages: the list, and one with its history, its events and what can be done."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from pydantic import Field
 
-from alerts.model import TRANSITIONS, Disposition, State
+from alerts.model import TRANSITIONS, Alert, Disposition, State
 from alerts.store import AlertFilters
 from soc.access.principal import Principal
 from soc.access.roles import Permission
@@ -15,10 +20,11 @@ from soc.console.callers import requires
 from soc.console.pages.matched import texts_of
 from soc.console.pages.parts import Looks
 from soc.console.pages.render import see
-from soc.console.parts import Given
+from soc.console.pages.timespan import local
+from soc.console.parts import Given, Parts
 from soc.console.ranges import Strict, Text
 from soc.errors import InputRefused
-from soc.event import Origin
+from soc.event import Event, Origin
 
 __all__ = ["DUTY", "router"]
 
@@ -30,6 +36,8 @@ LEVELS = ("critical", "high", "medium", "low", "informational")
 DUTY = (Origin.LIVE.value, Origin.DEMONSTRATION.value)
 """Origins of the alerts that somebody on duty has to look at: what is going on, not what was brought in to be looked through."""
 _PAGE = 50
+_FEW = 5
+_NEAR = 300_000_000
 
 
 class Wanted(Strict):
@@ -64,6 +72,16 @@ class Work(Strict):
     text: Annotated[str, Field(max_length=10_000)] = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Other alerts that have something in common with one: `name` and `value` filter the list to them."""
+
+    name: str
+    value: str
+    count: int
+    alerts: Sequence[Alert]
+
+
 @router.get("")
 def list_(parts: Given, looks: Looks, request: Request, who: Reader, wanted: Annotated[Wanted, Query()]) -> Response:
     """The list."""
@@ -72,7 +90,14 @@ def list_(parts: Given, looks: Looks, request: Request, who: Reader, wanted: Ann
     following = wanted.model_dump() | {"after": page.next} if page.next else {}
     return looks.page(
         request, "alerts.html", who, alerts=page.alerts, total=total, wanted=wanted, following=following, states=list(State),
-        origins=["all", *Origin], levels=LEVELS, agencies=parts.agencies.list(who.scope, at=parts.now(), closed=True))
+        origins=["all", *Origin], levels=LEVELS, agencies=parts.agencies.list(who.scope, at=parts.now(), closed=True), at=parts.now(),
+        renewed="" if wanted.after else "/alerts/newest?" + urlencode(wanted.model_dump(exclude={"after"}, mode="json")))
+
+
+@router.get("/newest")
+def newest(parts: Given, looks: Looks, request: Request, who: Reader, wanted: Annotated[Wanted, Query()]) -> Response:
+    """The first page of the list alone, which renews itself."""
+    return looks.page(request, "newest.html", who, alerts=parts.alerts.list(who.scope, wanted.filters(), _PAGE).alerts, at=parts.now())
 
 
 @router.get("/{alert_id}")
@@ -83,7 +108,8 @@ def show(parts: Given, looks: Looks, request: Request, who: Reader, alert_id: st
         request, "alert.html", who, alert=alert, history=parts.alerts.history(who.scope, alert.id),
         evidence=parts.alerts.evidence(who.scope, alert.id), matched=lambda one: texts_of(one.atoms, one.event), dispositions=list(Disposition),
         ways=sorted(TRANSITIONS[alert.state] - {State.CLOSED}), may_close=State.CLOSED in TRANSITIONS[alert.state],
-        may_write=who.may(Permission.ALERTS_WRITE))
+        may_write=who.may(Permission.ALERTS_WRITE), others=_others(parts, who, alert),
+        around=partial(_around, zone=ZoneInfo(parts.timezone)) if who.may(Permission.EVENTS_READ) else None)
 
 
 @router.post("/{alert_id}")
@@ -102,3 +128,22 @@ def work(parts: Given, who: Writer, alert_id: str, form: Annotated[Work, Form()]
     else:
         raise InputRefused("an alert can be moved, assigned, escalated or commented on", remedy="use the buttons of the alert's page")
     return see(f"/alerts/{alert.id}")
+
+
+def _others(parts: Parts, who: Principal, alert: Alert) -> list[Others]:
+    """Of the same rule, and about the same entity: how many, and the latest few."""
+    found = []
+    for name, value in (("rule_id", alert.rule_id), ("entity", alert.entity)):
+        filters = AlertFilters(rule_id=value) if name == "rule_id" else AlertFilters(entity=value)
+        count = parts.alerts.count(who.scope, filters) - 1 if value else 0
+        if count > 0:
+            near = [one for one in parts.alerts.list(who.scope, filters, _FEW + 1).alerts if one.id != alert.id]
+            found.append(Others(name, value, count, near[:_FEW]))
+    return found
+
+
+def _around(event: Event, time: int, zone: ZoneInfo) -> list[tuple[str, str, str, str, str]]:
+    """(field, value, query, since, until) of searches for what else the event's host, user and address did within five minutes of it."""
+    return [(name, value, f'{name}:"{value}"', local(time - _NEAR, zone), local(time + _NEAR + 1_000_000, zone))
+            for name in ("host.name", "user.name", "source.ip")
+            if isinstance(value := event.get(name), str) and value and not set(value) & set('"\\')]

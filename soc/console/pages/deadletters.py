@@ -45,7 +45,7 @@ def list_(parts: Given, looks: Looks, request: Request, who: Reader, wanted: Ann
     following = wanted.model_dump() | {"after": letters[-1].id} if len(letters) == _PAGE else {}
     return looks.page(
         request, "deadletters.html", who, letters=letters, reasons=parts.letters.reasons(who.scope), wanted=wanted,
-        following=following)
+        following=following, at=parts.now())
 
 
 @router.get("/{number}")

@@ -50,7 +50,7 @@ def list_(parts: Given, looks: Looks, request: Request, who: Reader, wanted: Ann
     total = parts.rules.count(enabled=on, level=wanted.level, text=wanted.text)
     following = wanted.model_dump() | {"offset": wanted.offset + _PAGE} if wanted.offset + _PAGE < total else {}
     return looks.page(
-        request, "rules.html", who, rules=rules, total=total, wanted=wanted, levels=LEVELS, following=following,
+        request, "rules.html", who, rules=rules, total=total, wanted=wanted, levels=LEVELS, following=following, at=parts.now(),
         trouble=trouble(parts.rules.database, parts.now()))
 
 
