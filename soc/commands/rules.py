@@ -1,4 +1,4 @@
-"""`soc rules`: packs in, rules on and off, and trying rules out against files without a server."""
+"""`soc rules`: packs in, rules on and off, held and resumed, and trying rules out against files without a server."""
 from __future__ import annotations
 
 import json
@@ -28,6 +28,7 @@ app = typer.Typer(no_args_is_help=True, help="Detection rules: import, check, te
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Ids = Annotated[list[str] | None, typer.Argument(metavar="RULE…", help="Ids of rules.")]
+_Named = Annotated[list[str], typer.Argument(metavar="RULE…", help="Ids of rules.")]
 _Level = Annotated[str, typer.Option("--level", help="Only this level: informational, low, medium, high or critical.")]
 _Product = Annotated[str, typer.Option("--product", help="Only rules of this product, e.g. windows.")]
 _Pack = Annotated[str, typer.Option("--pack", help="Only rules of this pack.")]
@@ -158,6 +159,31 @@ def disable(ctx: typer.Context, rules: _Ids = None, everything: _All = False, le
     changed = store.disable(ids, _now())
     _audit(centre, "rules.disable", ids[0] if len(ids) == 1 else f"{len(ids)} rules", {"changed": changed})
     say(f"{changed} switched off.")
+
+
+@app.command("hold")
+def hold(ctx: typer.Context, rules: _Named,
+         reason: Annotated[str, typer.Option("--reason", help="Why, in a sentence; it is shown wherever the rule is.")]) -> None:
+    """Let rules judge nothing until they are resumed; what passes meanwhile is their gap, and they see it then."""
+    from soc.detect.holds import Holds
+
+    store, centre = rule_store(ctx)
+    ids = list(dict.fromkeys(rules))
+    changed = Holds(store.database).hold(ids, reason, actor=centre.actor, now=_now())
+    _audit(centre, "rules.hold", ids[0] if len(ids) == 1 else f"{len(ids)} rules", {"changed": changed, "reason": reason})
+    say(f"{changed} held.")
+
+
+@app.command("resume")
+def resume(ctx: typer.Context, rules: _Named) -> None:
+    """Let held rules judge again and see what they have missed, oldest first."""
+    from soc.detect.holds import Holds
+
+    store, centre = rule_store(ctx)
+    ids = list(dict.fromkeys(rules))
+    changed = Holds(store.database).resume(ids)
+    _audit(centre, "rules.resume", ids[0] if len(ids) == 1 else f"{len(ids)} rules", {"changed": changed})
+    say(f"{changed} resumed.")
 
 
 app.command("fetch")(fetch)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from soc.database import Database
-from soc.detect.isolation import Isolated, Isolation
+from soc.detect.isolation import HELD, Isolated, Isolation
 from soc.detect.ledger import EVERY_RULE, FILLED, LOST, Closed, Gap, Ledger
 from soc.detect.ranges import Range, minus, union
 from soc.detect.rulesets import sets_with
@@ -67,7 +67,7 @@ def trouble(database: Database, now: int) -> dict[str, str]:
     """Rule -> a word on each rule that stands aside or has gaps: for lists."""
     found = {rule_id: f"{count} gap{'s' if count > 1 else ''}, {max(0, now - at) // 1_000_000} s late"
              for rule_id, (count, at) in Ledger(database).waiting().items() if rule_id != EVERY_RULE}
-    return found | {rule_id: f"left out, {one.reason}" for rule_id, one in Isolation(database).all().items()}
+    return found | {rule_id: one.reason if one.kind == HELD else f"left out, {one.reason}" for rule_id, one in Isolation(database).all().items()}
 
 
 def coverage_out(found: Coverage, now: int) -> dict[str, Any]:
@@ -79,7 +79,8 @@ def coverage_out(found: Coverage, now: int) -> dict[str, Any]:
         "filled": [_closed(one) for one in found.filled[:100]],
         "lost": [_closed(one) for one in found.lost[:100]],
         "isolated": None if found.isolated is None else
-        asdict(found.isolated) | {"since": _iso(found.isolated.since), "due": _iso(found.isolated.due)},
+        asdict(found.isolated) | {"since": _iso(found.isolated.since), "due": _iso(found.isolated.due) if found.isolated.due else None,
+                                  "reason": found.isolated.reason},
         "seconds_late": round(found.late(now), 1),
     }
 
@@ -87,7 +88,9 @@ def coverage_out(found: Coverage, now: int) -> dict[str, Any]:
 def coverage_lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The same (as `coverage_out` gives it) in words, a (name, text) each."""
     lines = [("has seen", ", ".join(f"{one['lane']} {one['first']}-{one['last']}" for one in found["seen"]) or "nothing yet")]
-    if one := found["isolated"]:
+    if (one := found["isolated"]) and one["kind"] == HELD:
+        lines.append(("left out", f"{one['reason']} (since {one['since']}, until it is resumed)"))
+    elif one:
         lines.append(("left out", f"{one['kind']}: {one['error']} (since {one['since']}, tried {one['attempts']} times, again {one['due']})"))
     for gap in found["gaps"][:_SHOWN]:
         tried = f" (tried {gap['attempts']} times, again {gap['due'] or 'now'}: {gap['error']})" if gap["attempts"] else ""

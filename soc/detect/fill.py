@@ -11,7 +11,7 @@ from typing import Final
 
 from soc.database import Database
 from soc.detect.compiled import CompiledRule
-from soc.detect.isolation import HANGS, SUSPECT, THROWS, Isolated, Isolation
+from soc.detect.isolation import HANGS, HELD, SUSPECT, THROWS, Isolated, Isolation
 from soc.detect.judge import Judge, Jury, Seen
 from soc.detect.ledger import EVERY_RULE, Gap, Ledger, damaged, pause
 from soc.detect.ranges import minus
@@ -46,7 +46,7 @@ class Filler:
               urgent: bool = False) -> bool:
         """Try the rule set aside that has waited longest (only a suspect, if `urgent`); False if none is due."""
         at = now()
-        waiting = [one for one in aside if one.due <= at and one.rule_id in rules and (not urgent or one.kind == SUSPECT)]
+        waiting = [one for one in aside if one.due <= at and one.rule_id in rules and one.kind != HELD and (not urgent or one.kind == SUSPECT)]
         if waiting:
             behind = self._ledger.waiting()  # a suspect is tried once the others have judged what it was suspected at
             waiting = [one for one in waiting if one.kind != SUSPECT or one.rule_id in behind]

@@ -316,6 +316,12 @@ class Ledger:
                 _close(connection, Gap(*row), LOST, reason, "", now)
             connection.execute(delete(GAPS).where(GAPS.c.rule_id == rule_id))
 
+    def forget(self, connection: Connection, rule_ids: Iterable[str]) -> None:
+        """Keep no gap of these rules, open or closed: what they were to see is of no concern to anybody."""
+        for rule_id in rule_ids:
+            connection.execute(delete(GAPS).where(GAPS.c.rule_id == rule_id))
+            connection.execute(delete(CLOSED).where(CLOSED.c.rule_id == rule_id))
+
     def closed(self, rule_id: str = "", limit: int = 1000) -> list[Closed]:
         """Gaps that were filled or lost (of one rule and of all together, if named), the latest first."""
         query = select(*[c for c in CLOSED.c if c.name != "id"]).order_by(CLOSED.c.id.desc()).limit(limit)

@@ -100,7 +100,8 @@ class Detector:
         gone = [rule_id for rule_id in missing if rule_id not in self._rules.known(missing)]
         if renewed or gone or (not first and (aside or self._ledger.waiting())):
             with self._database.write() as connection:
-                self._isolation.release(connection, [*renewed, *gone])
+                self._isolation.release(connection, renewed)
+                self._isolation.forget(connection, gone)
                 self._ledger.withdraw(connection, gone, "the rule was removed before it saw them", now)
                 if not first:
                     self._isolation.hurry(connection, now)
@@ -215,13 +216,15 @@ class Detector:
         gaps = [Gap(EVERY_RULE, lane.value, begin, first, "no cut holds these positions", 0, at)] if first > begin else []
         gaps += [Gap(EVERY_RULE, lane.value, low, high, damaged(path), 0, at) for path, low, high in seen.damaged]
         reasons = {one.rule_id: one.reason for one in self._aside.values()} | {r: f"{THROWS}: {e}" for r, e in seen.failed.items()}
-        if seen.files or seen.damaged:  # in a cut of which no record became an event there was nothing to miss
-            gaps += [Gap(rule_id, lane.value, first, last, reason, 0, at) for rule_id, reason in reasons.items()]
+        if not seen.files and not seen.damaged:  # in a cut of which no record became an event there was nothing to miss
+            reasons = {}
         with self._database.write() as connection:
             kept = self._judge.deliver(connection, seen.matches, now())
+            there = self._rules.known(list(reasons)) if reasons else set()  # a rule that was removed meanwhile misses nothing
+            gaps += [Gap(rule_id, lane.value, first, last, reason, 0, at) for rule_id, reason in reasons.items() if rule_id in there]
             self._ledger.note_gaps(connection, gaps)
-            for rule_id, error in seen.failed.items():
-                self._isolation.put(connection, rule_id, self._on[rule_id].version, THROWS, error, now())
+            for rule_id in there & seen.failed.keys():
+                self._isolation.put(connection, rule_id, self._on[rule_id].version, THROWS, seen.failed[rule_id], now())
             self._ledger.advance(connection, jury.version, lane, begin, last, now(), shared=self._claims is not None)
         for rule_id, error in seen.failed.items():
             _log.error("a rule failed and is left out", extra={"rule": rule_id, "fault": error})

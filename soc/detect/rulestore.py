@@ -278,6 +278,14 @@ class RuleStore:
             _renew(c, now)
             return changed
 
+    def remove(self, connection: Connection, ids: Sequence[str], pack: str, now: int) -> int:
+        """Take these rules of a pack out, in the caller's transaction; returns how many there were."""
+        gone = connection.execute(delete(RULES).where(RULES.c.rule_id.in_(ids), RULES.c.pack == pack)).rowcount
+        if gone:
+            connection.execute(delete(REFUSALS).where(REFUSALS.c.pack == pack))
+            _renew(connection, now)
+        return gone
+
     def enabled(self) -> Sequence[CompiledRule]:
         """Every rule that is on, compiled, with the filters that are on, by id."""
         return self.load().rules
