@@ -355,7 +355,7 @@ def run_demonstration(role: Role, config_file: Path | None) -> None:
         return role.stopping.wait(seconds)
 
     player = Player(data=role.data, state=state, access=access, manifest=Manifest.open(role.data), language=role.config.centre.language,
-                    rules=[*where, "rules", "import", "--builtin"], wait=wait, now=now_micros)
+                    rules=[*where, "rules", "import"], wait=wait, now=now_micros)
     client = GatewayClient(role.data / "run" / "gateway.sock", patience=5.0)
     logs = machine.own_logs(role.config.machine.files, journal=role.config.machine.journal)
     follower = machine.Follower(logs, client, role.data / "own-logs.json", now_micros)

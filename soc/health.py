@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from soc.config import Config
-from soc.detect.isolation import Isolation
+from soc.demo import pack
+from soc.detect.isolation import HELD, Isolation
 from soc.detect.ledger import EVERY_RULE, Ledger
 from soc.detect.rulestore import RuleStore
 from soc.event import Lane
@@ -83,20 +84,30 @@ class Health:
         }
 
     def _ledger_facts(self, now: int) -> dict[str, Any]:
-        """Gaps of rules that are on (`waiting`: of how many rules; the 20 oldest named), rules left out, and both in words."""
+        """Gaps of rules that are on (`waiting`: of how many rules; the 20 oldest named), rules left out, and both in words.
+
+        The rules that the demonstration holds stand apart, and nothing about them is a reason to worry.
+        """
         waiting, database = self._ledger.waiting(), self._ledger.database
         isolated = Isolation(database).all()
         on = RuleStore(database).known([*waiting, *isolated], enabled=True) | {EVERY_RULE}
+        shown = pack.there(database) if not pack.RULES.keys().isdisjoint([*waiting, *isolated]) else set()
+        gaps = [{"rule_id": g.rule_id, "lane": g.lane, "first": g.first, "last": g.last, "reason": g.reason, "attempts": g.attempts,
+                 "error": g.error} for g in self._ledger.gaps(limit=1000) if g.rule_id in on]
+        apart = {"gaps": [gap for gap in gaps if gap["rule_id"] in shown][:20],
+                 "isolated": {rule_id: one.reason for rule_id, one in isolated.items() if rule_id in on & shown}}
+        on -= shown
         waiting = {rule_id: facts for rule_id, facts in waiting.items() if rule_id in on}
         isolated = {rule_id: one for rule_id, one in isolated.items() if rule_id in on}
+        held = sum(one.kind == HELD for one in isolated.values())
         late = max(0.0, (now - min(at for _, at in waiting.values())) / 1e6) if waiting else 0.0
-        reasons = [f"{len(isolated)} rule(s) failed and are left out"] if isolated else []
+        reasons = [f"{len(isolated) - held} rule(s) failed and are left out"] if len(isolated) > held else []
+        reasons += [f"{held} rule(s) are held by somebody and judge nothing"] if held else []
         reasons += [f"{len(waiting)} rule(s) have gaps to be filled, the oldest for {late:.0f} s"] if waiting else []
         return {
-            "gaps": [{"rule_id": g.rule_id, "lane": g.lane, "first": g.first, "last": g.last, "reason": g.reason, "attempts": g.attempts,
-                      "error": g.error} for g in self._ledger.gaps(limit=1000) if g.rule_id in on][:20],
+            "gaps": [gap for gap in gaps if gap["rule_id"] in on][:20],
             "waiting": len(waiting), "seconds_late": round(late, 1),
-            "isolated": {rule_id: one.reason for rule_id, one in isolated.items()}, "reasons": reasons}
+            "isolated": {rule_id: one.reason for rule_id, one in isolated.items()}, "demonstration": apart, "reasons": reasons}
 
     def _lane(self, lane: Lane, judged: int, now: float) -> dict[str, Any]:
         received = received_through(self._data, lane)

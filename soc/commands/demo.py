@@ -35,7 +35,7 @@ def status(ctx: typer.Context, as_json: _Json = False) -> None:
         "attack": one.planted.id, "from": from_micros(one.planted.begins).isoformat(timespec="seconds"),
         "what": one.planted.title_vi if centre.config.centre.language == "vi" else one.planted.title_en,
         "rules": "public" if one.planted.public else "ours", "alerts": list(one.alerts),
-        "found": "yes" if one.alerts else "no: needs the public rules" if one.planted.public else "no",
+        "found": "yes, played anew" if one.anew else "yes" if one.alerts else "no: needs the public rules" if one.planted.public else "no",
     } for one in findings(found, centre.state)]
     show(rows, ["attack", "from", "what", "rules", "found"], as_json=as_json)
 
@@ -46,7 +46,8 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: _Json = False,
 ) -> None:
-    """Take the demonstration away: its events, dead letters, alerts and agencies, and nothing else. Works with the server running or stopped."""
+    """Take it away: its events, dead letters, alerts, rules and agencies, and nothing else. Works with the server running or stopped."""
+    from soc.demo import pack
     from soc.demo.record import demonstrations
     from soc.demo.removal import invented
     from soc.demo.removal import remove as take_away
@@ -56,10 +57,11 @@ def remove(
     if as_json:
         quiet()
     centre = open_centre(ctx, create=False)
-    there = any(one.state != UNDONE for one in demonstrations(ImportStore(centre.state)))
+    past = demonstrations(ImportStore(centre.state))
+    there = any(one.state != UNDONE for one in past) or bool(past and pack.there(centre.state))
     if not there and not invented(centre.access, time.time_ns() // 1000):
         if as_json:
-            show([{"events": 0, "alerts": 0, "agencies": [], "kept": []}], [], as_json=True)
+            show([{"events": 0, "alerts": 0, "rules": 0, "agencies": [], "kept": []}], [], as_json=True)
         say("There is no demonstration in this data folder.")
         return
     if not yes and not typer.confirm("Take the demonstration away, with its events and alerts?", err=True):
@@ -69,7 +71,9 @@ def remove(
         gone = take_away(state=centre.state, access=centre.access, manifest=centre.manifest, gateway=client, actor=centre.actor,
                          now=time.time_ns() // 1000)
     if as_json:
-        show([{"events": gone.events, "alerts": gone.alerts, "agencies": list(gone.agencies), "kept": list(gone.kept)}], [], as_json=True)
-    say(f"The demonstration is gone: {many(gone.events, 'event')}, {many(gone.alerts, 'alert')}, {len(gone.agencies)} agencies.")
+        show([{"events": gone.events, "alerts": gone.alerts, "rules": gone.rules, "agencies": list(gone.agencies), "kept": list(gone.kept)}], [],
+             as_json=True)
+    say(f"The demonstration is gone: {many(gone.events, 'event')}, {many(gone.alerts, 'alert')}, {many(gone.rules, 'rule')}, "
+        f"{len(gone.agencies)} agencies.")
     if gone.kept:
         say(f"Kept, as people, senders or imports of yours belong to them: {', '.join(gone.kept)}.")

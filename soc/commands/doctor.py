@@ -105,6 +105,7 @@ def examine(data: Path, config_path: Path | None, now: datetime) -> Iterator[Fin
     yield _files()
     yield _memory(config)
     yield from _databases(config)
+    yield from _aside(data, config)
 
 
 def _python() -> Finding:
@@ -356,6 +357,37 @@ def _databases(config: Config) -> Iterator[Finding]:
                           f"check database.{name} and that PostgreSQL runs")
         finally:
             database.close()
+
+
+def _aside(data: Path, config: Config) -> Iterator[Finding]:
+    """Rules that are on and judge nothing. Those that the demonstration holds are said apart: they are meant to."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from soc.database import STATE, Database, sqlite_url
+    from soc.demo import pack
+    from soc.detect.isolation import HELD, Isolation
+    from soc.detect.rulestore import RuleStore
+
+    if not config.database.state and not (data / "state.db").exists():
+        return
+    try:
+        database = Database.open(config.database.state.reveal() or sqlite_url(data / "state.db"), STATE)
+        try:
+            aside = Isolation(database).all()
+            on = RuleStore(database).known(list(aside), enabled=True)
+            shown = on & pack.there(database)
+        finally:
+            database.close()
+    except (SQLAlchemyError, SocError):
+        return  # not there yet, older, or out of reach: other checks, and the start, say so
+    held = sum(aside[rule_id].kind == HELD for rule_id in on - shown)
+    failed = len(on - shown) - held
+    apart = f"; of the demonstration {len(shown)}, as it is meant to be" if shown else ""
+    if on - shown:
+        yield Finding("rules", State.WARN, f"{failed} failed, {held} held by somebody: they judge nothing{apart}",
+                      "soc rules list names them under trouble; one that failed is tried again, one that is held waits for soc rules resume")
+    else:
+        yield Finding("rules", State.OK, f"none stands aside{apart}")
 
 
 def _nearest(path: Path) -> Path:

@@ -1,7 +1,8 @@
 """The English words of our errors in the language of whoever reads the pages: `messages/errors.<language>.yml`.
 
 An entry gives a text as the code raises it, what is filled in as {1}, {2} …, and the same in the other language; there
-`{1:state}` says each of the filled-in words by its key `state.…` in the pages' own messages.
+`{1:state}` says each of the filled-in words by its key `state.…` in the pages' own messages, `{1:said}` a text of this
+catalogue that is filled in.
 """
 from __future__ import annotations
 
@@ -39,6 +40,8 @@ class Wording:
         return ""
 
     def _value(self, text: str, kind: str | None) -> str:
+        if kind == "said":
+            return self(text) or text
         return ", ".join(self._say(f"{kind}.{word}") for word in text.split(", ")) if kind else text
 
 

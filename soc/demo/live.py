@@ -21,6 +21,9 @@ _SOON: Final = 8 * SECOND
 _EVERY: Final = 10 * 60 * SECOND
 _LOADED: Final = 30 * SECOND
 """After rules were switched on, until the detector surely has them."""
+_AGAIN: Final = 180 * SECOND
+_TRIES: Final = 3
+"""How long an attack that was played for its new rules waits to be found until it is played once more, and how often it is played."""
 
 
 class Live:
@@ -35,6 +38,7 @@ class Live:
         self._next: int | None = None
         self._turn = 0
         self._planned: list[tuple[int, Plot]] = []
+        self._tried: dict[str, list[int]] = {}
 
     def watched(self, now: int) -> None:
         """Somebody has logged in: the attacks begin."""
@@ -42,8 +46,12 @@ class Live:
             self._next = now + _SOON
 
     def soon(self, plots: Sequence[Plot], now: int) -> None:
-        """Their rules have just come: these are played one after the other, out of turn."""
-        self._planned += [(now + _LOADED + place * _SOON, plot) for place, plot in enumerate(plots)]
+        """Their rules are on and have not found these: they are played one after the other, out of turn. May be said again and again."""
+        for place, plot in enumerate(plots):
+            tried = self._tried.setdefault(plot.id, [])
+            if len(tried) < _TRIES and (not tried or tried[-1] + _AGAIN <= now):
+                tried.append(now + _LOADED + place * _SOON)
+                self._planned.append((tried[-1], plot))
 
     def step(self, now: int) -> int:
         """Send what has happened since the last step; how many records. Raises InputRefused, StoreError."""

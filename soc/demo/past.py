@@ -11,6 +11,7 @@ from alerts.model import State
 from alerts.store import AlertFilters, AlertStore
 from soc.access.agencies import AgencyStore
 from soc.database import Database
+from soc.demo import pack
 from soc.demo.line import AGENCIES, FORMATS, SOURCES
 from soc.demo.plots import PLOTS
 from soc.demo.record import ACTOR, story_of
@@ -80,11 +81,15 @@ def close_judged(found: Import, state: Database, language: str) -> int:
 
 def finish_past(found: Import, records: int, *, store: ImportStore, manifest: Manifest, state: Database, language: str,
                 wait: Callable[[float], bool], now: Callable[[], int], patience: float = 600.0) -> bool:
-    """Wait until the past is judged, then close what had been judged and say that the import is done. False if `wait` says to stop."""
+    """Wait until the past is judged, then close what had been judged, resume the rule that was held meanwhile, and say that the import is done.
+
+    False if `wait` says to stop. Safe to repeat.
+    """
     until = time.monotonic() + patience
     while not judged(found, records, manifest, state) and time.monotonic() < until:
         if wait(0.5):
             return False
     close_judged(found, state, language)
+    pack.resume(state)
     store.end(found.id, DONE, now())
     return True

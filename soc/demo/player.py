@@ -13,17 +13,20 @@ from typing import Final
 
 from sqlalchemy import select
 
+from alerts.store import AlertFilters, AlertStore
 from soc.access.setup import Setup
 from soc.database import Database
+from soc.demo import pack
 from soc.demo.line import HOUR, SECOND
 from soc.demo.live import Live
 from soc.demo.past import finish_past, make_agencies, play_past
 from soc.demo.plots import PLOTS, Plot
 from soc.demo.record import begin, demonstrations, playing
+from soc.demo.removal import left_behind
 from soc.detect.packlist import packs
 from soc.detect.ruletables import RULES
 from soc.errors import SocError, StoreError
-from soc.event import Lane
+from soc.event import Lane, Scope
 from soc.ingest.deliver import GatewayClient
 from soc.ingest.imports import RUNNING, Import, ImportStore
 from soc.store.manifest import Manifest
@@ -40,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 class Player:
-    """`wait` sleeps so many seconds and says whether to stop; `now` is µs UTC; `rules` are the words that bring our own rules in."""
+    """`wait` sleeps so many seconds and says whether to stop; `now` is µs UTC; `rules` are the words of the command that brings a pack in."""
 
     def __init__(self, *, data: Path, state: Database, access: Database, manifest: Manifest, language: str, rules: Sequence[str],
                  wait: Callable[[float], bool], now: Callable[[], int]) -> None:
@@ -61,9 +64,10 @@ class Player:
                     found = self._found()
                     self.decided.set()
                     if found is None:
+                        left_behind(self._state, self._now())
                         break
                     if found.state == RUNNING and not self._past(found, client):
-                        break
+                        continue
                     self._present(found, client)
                 except (SocError, OSError) as fault:  # a full disk, a gateway that restarts: the demonstration waits, and goes on
                     _log.warning("the demonstration waits", extra={"fault": str(fault)})
@@ -85,20 +89,33 @@ class Player:
         return begin(self._store, seed=SEED, start=end - _PAST, end=end, pid=os.getpid(), now=self._now())
 
     def _past(self, found: Import, client: GatewayClient) -> bool:
+        """Play the past to its end; False when it is time to stop, or the demonstration is gone meanwhile."""
         if _OWN_PACK not in {one.name for one in packs(self._state)}:
-            done = subprocess.run([sys.executable, "-m", "soc.cli", *self._rules], stdin=subprocess.DEVNULL, capture_output=True,
-                                  text=True, check=False)
-            if done.returncode:
-                _log.warning("our own rules were not brought in", extra={"said": done.stderr[-500:]})
+            self._bring("--builtin")
+        if pack.wanted(self._state):
+            self._bring(str(pack.folder()), "--name", pack.PACK)
+        if self._over(0.0):
+            return False
+        pack.hold(self._state, self._now())
         make_agencies(self._access, found.started - _PAST, self._now())
         records = play_past(found, self._store, client)
         return finish_past(found, records, store=self._store, manifest=self._manifest, state=self._state, language=self._language,
-                           wait=self._wait, now=self._now)
+                           wait=self._over, now=self._now)
+
+    def _bring(self, *words: str) -> None:
+        """Bring a rule pack in, by the command that people type."""
+        done = subprocess.run([sys.executable, "-m", "soc.cli", *self._rules, *words], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, check=False)
+        if done.returncode:
+            _log.warning("rules were not brought in", extra={"pack": words[-1], "said": done.stderr[-500:]})
+
+    def _over(self, seconds: float) -> bool:
+        """Wait; whether it is time to stop, or the demonstration has been removed."""
+        return self._wait(seconds) or playing(self._store) is None
 
     def _present(self, found: Import, client: GatewayClient) -> None:
         live, setup = Live(found, client, self._now()), Setup(self._access)
         look, watched = 0.0, False
-        known = self._public()
         while not self._wait(1.0):
             look -= 1.0
             if look <= 0:
@@ -108,14 +125,14 @@ class Player:
                 if not watched and not setup.needed():
                     watched = True
                     live.watched(self._now())
-                public = self._public()
-                live.soon([plot for plot in public if plot not in known], self._now())
-                known = public
+                live.soon(self._unseen(found), self._now())
             live.step(self._now())
 
-    def _public(self) -> list[Plot]:
-        """The attacks that only public rules find and whose rules are on."""
+    def _unseen(self, found: Import) -> list[Plot]:
+        """The attacks that only public rules find, and that these have not found though they are on: they came later than the past."""
         wanted = {rule for plot in PLOTS if plot.public for rule in plot.rules}
         with self._state.read() as connection:
             on = set(connection.execute(select(RULES.c.rule_id).where(RULES.c.rule_id.in_(sorted(wanted)), RULES.c.enabled)).scalars())
-        return [plot for plot in PLOTS if plot.public and on.issuperset(plot.rules)]
+        alerts = AlertStore(self._state)
+        return [plot for plot in PLOTS if plot.public and on.issuperset(plot.rules) and not any(
+            alerts.count(Scope.everything(), AlertFilters(rule_id=rule, import_id=found.id)) for rule in plot.rules)]

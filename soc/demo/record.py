@@ -9,7 +9,7 @@ from soc.demo.story import Planted, Story, story
 from soc.event import UNASSIGNED, Scope
 from soc.ingest.imports import UNDOING, UNDONE, Import, ImportStore
 
-__all__ = ["ACTOR", "begin", "demonstrations", "playing", "seed_of", "story_of", "truth_of"]
+__all__ = ["ACTOR", "begin", "demonstrations", "ends_of", "playing", "seed_of", "story_of", "truth_of"]
 
 ACTOR: Final = "demonstration"
 """Who does what the demonstration does: closes alerts, makes agencies."""
@@ -54,6 +54,11 @@ def truth_of(found: Import) -> Sequence[Planted]:
 def seed_of(found: Import) -> int:
     """Its seed."""
     return _span(found).seed
+
+
+def ends_of(found: Import) -> int:
+    """When its past ends and its present begins, µs UTC."""
+    return _span(found).end
 
 
 def _span(found: Import) -> Span:

@@ -1,4 +1,4 @@
-"""Takes the demonstration away: its events, dead letters, alerts and agencies, and nothing else."""
+"""Takes the demonstration away: its events, dead letters, alerts, rules and agencies, and nothing else."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from soc.access.audit import Audit
 from soc.access.sources import SourceStore
 from soc.access.users import UserStore
 from soc.database import Database
+from soc.demo import pack
 from soc.demo.line import AGENCIES
 from soc.demo.record import demonstrations
 from soc.event import Scope
@@ -16,7 +17,7 @@ from soc.ingest.deliver import Delivery
 from soc.ingest.imports import UNDONE, ImportStore
 from soc.store.manifest import Manifest
 
-__all__ = ["Removed", "invented", "remove"]
+__all__ = ["Removed", "invented", "left_behind", "remove"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Removed:
 
     events: int
     alerts: int
+    rules: int
     agencies: tuple[str, ...]
     kept: tuple[str, ...]
 
@@ -35,7 +37,7 @@ def remove(*, state: Database, access: Database, manifest: Manifest, gateway: De
     Each is marked first, so that nothing is raised for it any more and what is still on its way is dropped where it would be stored.
     """
     store = ImportStore(state)
-    events = alerts = 0
+    events = alerts = rules = 0
     for found in demonstrations(store):
         if found.state == UNDONE:
             continue
@@ -43,12 +45,20 @@ def remove(*, state: Database, access: Database, manifest: Manifest, gateway: De
         events += manifest.undo_import(found.id, actor, now)
         with state.write() as connection:
             alerts += AlertStore(state).delete_import(connection, found.id)
+        rules += pack.take_away(state, now)
         if gateway is not None:
             gateway.forget(found.id)
         store.undone(found.id, now)
+    rules += left_behind(state, now)
     gone, kept = _agencies(state, access, actor, now)
-    Audit(access).record(actor, "demonstration.remove", "", {"events": events, "alerts": alerts}, now=now)
-    return Removed(events, alerts, gone, kept)
+    Audit(access).record(actor, "demonstration.remove", "", {"events": events, "alerts": alerts, "rules": rules}, now=now)
+    return Removed(events, alerts, rules, gone, kept)
+
+
+def left_behind(state: Database, now: int) -> int:
+    """Take away the rules that were on their way in while the demonstration was removed; returns how many."""
+    past = demonstrations(ImportStore(state))
+    return pack.take_away(state, now) if past and all(one.state == UNDONE for one in past) else 0
 
 
 def invented(access: Database, now: int) -> list[str]:

@@ -130,7 +130,7 @@ def test_a_demonstration_is_told_of_and_taken_away(console, admin):
     assert told["there"]
     assert {one["id"]: (one["public"], one["alerts"]) for one in told["planted"]} == {plot.id: (plot.public, []) for plot in PLOTS}
     before = console.parts.alerts.count(Scope.everything())
-    assert admin.delete("/api/v1/demonstration").json() == {"events": 0, "alerts": 0, "agencies": [], "kept": []}
+    assert admin.delete("/api/v1/demonstration").json() == {"events": 0, "alerts": 0, "rules": 0, "agencies": [], "kept": []}
     assert not admin.get("/api/v1/demonstration").json()["there"]
     assert console.parts.alerts.count(Scope.everything()) == before > 0
     assert console.client(Role.ANALYST).delete("/api/v1/demonstration").status_code == 403

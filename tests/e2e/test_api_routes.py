@@ -36,6 +36,7 @@ BODIES: dict[str, Any] = {
     "/api/v1/sources": {"id": "another", "shipper": "curl"},
     "/api/v1/sources/{source_id}/relay": {"rules": []}, "/api/v1/sources/{source_id}/relay/preview": {"rules": []},
     "/api/v1/setup": {"token": "x", "name": "y", "password": "z"},
+    "/api/v1/rules/{rule_id}/hold": {"reason": "too loud during the move"},
 }
 FORMS: dict[str, Any] = {
     "/alerts/{alert_id}": {"do": "comment", "text": "seen"}, "/rules/{rule_id}": {"do": "disable"}, "/deadletters/{number}": {},

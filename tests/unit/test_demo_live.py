@@ -65,3 +65,12 @@ def test_attacks_that_only_public_rules_find_are_played_when_these_come() -> Non
     sent = b"\n".join(played(kept, live, 0, 100))
     assert [word in sent for word in (b"-urlcache", b"delete shadows", b"MiniDump")] == [True] * 3
     assert b"-urlcache" not in b"\n".join(played(kept, live, 100, 900))
+
+
+def test_an_attack_that_its_new_rules_did_not_find_is_played_again_a_few_times() -> None:
+    kept, plots = Kept(), [plot for plot in PLOTS if plot.id == "certutil"]
+    live = Live(FOUND, kept, START)
+    for second in range(1_200):
+        live.soon(plots, START + second * SECOND)
+        live.step(START + second * SECOND)
+    assert sum(b"-urlcache" in record for record in kept.records) == 3

@@ -21,17 +21,19 @@ Keeper = Annotated[Principal, Depends(requires(Permission.IMPORTS_WRITE))]
 
 @router.get("")
 def get(parts: Given, who: Keeper) -> JSON:
-    """Whether there is one, and every attack planted in its past with the alerts that found it; `public`: only SigmaHQ's rules find it."""
+    """Whether there is one, and every attack planted in its past with the alerts that found it; `public`: only SigmaHQ's rules find it,
+    and `anew`: they came later than the past, so it was played again for them."""
     return JSON({
         "there": parts.demonstration.there(),
         "planted": [{
             "id": one.planted.id, "title": {"vi": one.planted.title_vi, "en": one.planted.title_en}, "rules": list(one.planted.rules),
             "public": one.planted.public, "begins": iso(one.planted.begins), "ends": iso(one.planted.ends), "alerts": list(one.alerts),
+            "anew": one.anew,
         } for one in parts.demonstration.findings()]})
 
 
 @router.delete("")
 def remove(parts: Given, who: Keeper) -> JSON:
-    """Take it away: its events, dead letters, alerts and agencies, and nothing else. `kept` are agencies that hold something of yours."""
+    """Take it away: its events, dead letters, alerts, rules and agencies, and nothing else. `kept` are agencies that hold something of yours."""
     gone = parts.demonstration.remove(actor=who.actor, now=parts.now())
-    return JSON({"events": gone.events, "alerts": gone.alerts, "agencies": list(gone.agencies), "kept": list(gone.kept)})
+    return JSON({"events": gone.events, "alerts": gone.alerts, "rules": gone.rules, "agencies": list(gone.agencies), "kept": list(gone.kept)})

@@ -1,4 +1,4 @@
-"""`/api/v1/rules`: list, one with its source, what imports refused, on and off."""
+"""`/api/v1/rules`: list, one with its source, what imports refused, on and off, hold and resume."""
 from __future__ import annotations
 
 from dataclasses import asdict
@@ -13,10 +13,12 @@ from soc.access.roles import Permission
 from soc.console.callers import requires
 from soc.console.parts import Given, Parts
 from soc.console.ranges import JSON, Limit, Strict, Text
+from soc.demo import pack
 from soc.detect.coverage import coverage, coverage_out, trouble
+from soc.detect.holds import Holds
 from soc.detect.rulestore import RuleRow
 
-__all__ = ["router", "switch"]
+__all__ = ["hold", "resume", "router", "switch"]
 
 router = APIRouter(prefix="/api/v1/rules", tags=["rules"])
 
@@ -43,9 +45,18 @@ class Refused(Strict):
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
 
 
+class Reason(Strict):
+    """Why a rule is held."""
+
+    reason: Text
+
+
 @router.get("")
 def list_(parts: Given, who: Reader, wanted: Annotated[Wanted, Query()]) -> JSON:
-    """Rules, the worst level first; `total` without the limit. `trouble` says so of a rule that is behind or stands aside."""
+    """Rules, the worst level first; `total` without the limit. `trouble` says so of a rule that is behind or stands aside.
+
+    `demonstration`: it belongs to the demonstration and goes with it.
+    """
     given = {"level": wanted.level, "product": wanted.product, "pack": wanted.pack, "text": wanted.text}
     rules = parts.rules.list(enabled=wanted.enabled, limit=wanted.limit, offset=wanted.offset, **given)
     total = parts.rules.count(enabled=wanted.enabled, **given)
@@ -80,6 +91,35 @@ def disable(parts: Given, who: Writer, rule_id: str) -> JSON:
     return JSON({"changed": switch(parts, who, rule_id, False)})
 
 
+@router.post("/{rule_id}/hold")
+def hold_(parts: Given, who: Writer, rule_id: str, given: Reason) -> JSON:
+    """Let a rule judge nothing until it is resumed, for a reason; what it misses is its gap. `changed` tells whether it was not held."""
+    return JSON({"changed": hold(parts, who, rule_id, given.reason)})
+
+
+@router.post("/{rule_id}/resume")
+def resume_(parts: Given, who: Writer, rule_id: str) -> JSON:
+    """Let a held rule judge again and see what it has missed; `changed` tells whether it was held."""
+    return JSON({"changed": resume(parts, who, rule_id)})
+
+
+def hold(parts: Parts, who: Principal, rule_id: str, reason: str) -> bool:
+    """Hold a rule and audit it; whether it was not held before. Raises NotFoundError, RuleError."""
+    now = parts.now()
+    changed = bool(Holds(parts.rules.database).hold([rule_id], reason, actor=who.name, now=now))
+    if changed:
+        parts.audit.record(who.actor, "rules.hold", rule_id, {"reason": reason}, now=now)
+    return changed
+
+
+def resume(parts: Parts, who: Principal, rule_id: str) -> bool:
+    """Resume a rule and audit it; whether it was held before. Raises NotFoundError."""
+    changed = bool(Holds(parts.rules.database).resume([rule_id]))
+    if changed:
+        parts.audit.record(who.actor, "rules.resume", rule_id, now=parts.now())
+    return changed
+
+
 def switch(parts: Parts, who: Principal, rule_id: str, on: bool) -> bool:
     """Switch a rule and audit it; whether it was otherwise before. Raises NotFoundError, RuleError."""
     now = parts.now()
@@ -90,4 +130,4 @@ def switch(parts: Parts, who: Principal, rule_id: str, on: bool) -> bool:
 
 
 def _out(rule: RuleRow) -> dict[str, Any]:
-    return asdict(rule) | {"imported": iso(rule.imported), "can_fire": rule.can_fire}
+    return asdict(rule) | {"imported": iso(rule.imported), "can_fire": rule.can_fire, "demonstration": pack.holds(rule)}

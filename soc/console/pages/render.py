@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import unicodedata
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -23,7 +24,7 @@ from soc.console.rulewords import RuleWords
 from soc.console.strip import strip_of
 from soc.console.wording import Wording, load_wording
 from soc.ecs import kind_of
-from soc.event import Scope, from_micros
+from soc.event import Scope, from_micros, to_micros
 
 __all__ = ["LANGUAGE_COOKIE", "Pages", "inert", "local_path", "see"]
 
@@ -50,7 +51,8 @@ class Pages:
         self._environment = Environment(
             loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True)
-        self._environment.filters |= {"show": inert, "when": self.when, "clock": self.clock, "url": _url, "field": self.field, "marked": marked}
+        self._environment.filters |= {
+            "show": inert, "when": self.when, "clock": self.clock, "moment": self.moment, "url": _url, "field": self.field, "marked": marked}
 
     def page(
         self, request: Request, template: str, who: Principal | None = None, *, status: int = 200, **values: object,
@@ -108,6 +110,10 @@ class Pages:
         """As `when`, without the day if it is today, without the zone."""
         day, _, rest = self.when(micros).partition(" ")
         return rest.partition(" ")[0] if self.when(self._parts.now()).startswith(day) else f"{day} {rest.partition(' ')[0]}"
+
+    def moment(self, iso: str) -> str:
+        """A time in ISO 8601 as `when` says it."""
+        return self.when(to_micros(datetime.fromisoformat(iso)))
 
     def field(self, value: object, name: str) -> str:
         """The value of an event's field `name`, dates as times."""

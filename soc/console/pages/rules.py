@@ -1,4 +1,4 @@
-"""Rules as pages: the list, what was refused, one with its source, on and off."""
+"""Rules as pages: the list, what was refused, one with its source, on and off, hold and resume."""
 from __future__ import annotations
 
 from typing import Annotated, Literal
@@ -8,14 +8,16 @@ from pydantic import Field
 
 from soc.access.principal import Principal
 from soc.access.roles import Permission
-from soc.console.api.rules import switch
+from soc.console.api.rules import hold, resume, switch
 from soc.console.callers import requires
 from soc.console.pages.alerts import LEVELS
 from soc.console.pages.parts import Looks
 from soc.console.pages.render import see
 from soc.console.parts import Given
 from soc.console.ranges import Strict, Text
+from soc.demo import pack
 from soc.detect.coverage import coverage, coverage_out, trouble
+from soc.detect.holds import LONGEST
 
 __all__ = ["router"]
 
@@ -36,10 +38,11 @@ class Wanted(Strict):
 
 
 class Switch(Strict):
-    """A rule's switch."""
+    """What is done with a rule; a hold has a reason."""
 
     csrf: Text = ""
-    do: Literal["enable", "disable"]
+    do: Literal["enable", "disable", "hold", "resume"]
+    reason: Text = ""
 
 
 @router.get("")
@@ -51,7 +54,7 @@ def list_(parts: Given, looks: Looks, request: Request, who: Reader, wanted: Ann
     following = wanted.model_dump() | {"offset": wanted.offset + _PAGE} if wanted.offset + _PAGE < total else {}
     return looks.page(
         request, "rules.html", who, rules=rules, total=total, wanted=wanted, levels=LEVELS, following=following, at=parts.now(),
-        trouble=trouble(parts.rules.database, parts.now()))
+        trouble=trouble(parts.rules.database, parts.now()), demonstration=pack.holds)
 
 
 @router.get("/refused")
@@ -65,12 +68,18 @@ def show(parts: Given, looks: Looks, request: Request, who: Reader, rule_id: str
     """One rule."""
     rule, source = parts.rules.show(rule_id)
     covered = coverage_out(coverage(parts.rules.database, rule.rule_id, rule.version), parts.now())
-    return looks.page(request, "rule.html", who, rule=rule, source=source, may_write=who.may(Permission.RULES_WRITE), coverage=covered)
+    return looks.page(request, "rule.html", who, rule=rule, source=source, may_write=who.may(Permission.RULES_WRITE), coverage=covered,
+                      demonstration=pack.holds(rule), longest=LONGEST)
 
 
 @router.post("/{rule_id}")
 def work(parts: Given, who: Writer, rule_id: str, form: Annotated[Switch, Form()]) -> Response:
-    """Switch it, and see it again."""
-    switch(parts, who, rule_id, form.do == "enable")
+    """Switch, hold or resume it, and see it again."""
+    if form.do == "hold":
+        hold(parts, who, rule_id, form.reason)
+    elif form.do == "resume":
+        resume(parts, who, rule_id)
+    else:
+        switch(parts, who, rule_id, form.do == "enable")
     rule, _ = parts.rules.show(rule_id)
     return see(f"/rules/{rule.rule_id}")
