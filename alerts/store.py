@@ -114,6 +114,17 @@ class AlertStore:
                     levels[level] = levels.get(level, 0) + count
         return {"state": states, "level": levels}
 
+    def over_time(self, scope: Scope, start: int, width: int, spans: int, origin: Sequence[str] | None = None) -> Sequence[Mapping[str, int]]:
+        """How many alerts (of these origins) were first seen in each of `spans` spans of `width` microseconds from `start`, by level."""
+        span = ((ALERTS.c.first_seen - start) // width).label("span")
+        query = select(span, ALERTS.c.level, func.count()).where(
+            _within(scope), *_narrowed(AlertFilters(origin=origin)), ALERTS.c.first_seen >= start, ALERTS.c.first_seen < start + width * spans)
+        found: list[dict[str, int]] = [{} for _ in range(spans)]
+        with self._database.read() as connection:
+            for at, level, count in connection.execute(query.group_by(span, ALERTS.c.level)):
+                found[at][level] = count
+        return found
+
     def get(self, scope: Scope, alert_id: str) -> Alert:
         """The alert of that id, or that once had it. Raises NotFoundError."""
         with self._database.read() as connection:

@@ -24,7 +24,10 @@ from soc.store.deadletters import DeadLetters
 from soc.store.eventstore import EventStore
 from soc.store.manifest import ImportSeen
 
-__all__ = ["Given", "Parts"]
+__all__ = ["TRIAL", "Given", "Parts"]
+
+TRIAL = "try-it"
+"""The source of the line to try; nobody expects it to go on sending."""
 
 _DEFAULTS = CentreConfig()
 

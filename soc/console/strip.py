@@ -10,7 +10,7 @@ from typing import Any
 
 from soc.access.principal import Principal
 from soc.access.roles import Permission
-from soc.console.parts import Parts
+from soc.console.parts import TRIAL, Parts
 from soc.errors import SocError
 
 __all__ = ["HEARD", "Strip", "strip_of"]
@@ -60,7 +60,7 @@ def _strip(parts: Parts, who: Principal, health: Mapping[str, Any], now: int) ->
     late = int(live.get("waiting", 0)) > 0 and bool(live.get("late"))
     gateway = parts.gateway()
     tallies: dict[str, Any] = gateway.get("sources") or {}
-    expected = [source.id for source in parts.sources.list(who.scope, limit=_MOST) if source.enabled]
+    expected = [source.id for source in parts.sources.list(who.scope, limit=_MOST) if source.enabled and source.id != TRIAL]
     times: list[float] = [float(tallies.get(source, {}).get("last_heard") or 0.0) for source in expected]
     whole = who.may(Permission.HEALTH_READ)
     received = float((gateway.get("lanes") or {}).get("live", {}).get("last_heard") or 0.0) if whole else 0.0

@@ -4,7 +4,7 @@ The detector reads `enabled()` when `version()` changes; nothing here needs pySi
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -320,6 +320,11 @@ class RuleStore:
         with self._database.read() as c:
             text: str = c.execute(select(RULES.c.source).where(RULES.c.rule_id == rule_id)).scalar_one()
         return text.encode("utf-8", "surrogatepass")
+
+    def titles(self, ids: Collection[str]) -> dict[str, str]:
+        """Rule id -> title, of those that are there."""
+        with self._database.read() as c:
+            return {row.rule_id: row.title for row in c.execute(select(RULES.c.rule_id, RULES.c.title).where(RULES.c.rule_id.in_(list(ids))))}
 
     def known(self, ids: Sequence[str], *, enabled: bool = False) -> set[str]:
         """Which of these rules there are, on or off; with `enabled` only those that are on."""

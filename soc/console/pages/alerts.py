@@ -20,11 +20,11 @@ from soc.console.callers import requires
 from soc.console.pages.matched import texts_of
 from soc.console.pages.parts import Looks
 from soc.console.pages.render import see
-from soc.console.pages.timespan import local
+from soc.console.pages.timespan import around, span_of
 from soc.console.parts import Given, Parts
 from soc.console.ranges import Strict, Text
 from soc.errors import InputRefused
-from soc.event import Event, Origin
+from soc.event import Origin
 
 __all__ = ["DUTY", "router"]
 
@@ -37,7 +37,6 @@ DUTY = (Origin.LIVE.value, Origin.DEMONSTRATION.value)
 """Origins of the alerts that somebody on duty has to look at: what is going on, not what was brought in to be looked through."""
 _PAGE = 50
 _FEW = 5
-_NEAR = 300_000_000
 
 
 class Wanted(Strict):
@@ -50,16 +49,19 @@ class Wanted(Strict):
     entity: Text = ""
     agency: Text = ""
     import_id: Text = ""
+    since: Annotated[str, Field(max_length=40)] = ""
+    until: Annotated[str, Field(max_length=40)] = ""
     after: Annotated[str, Field(max_length=200)] = ""
 
-    def filters(self) -> AlertFilters:
-        """The same, as the store has it."""
+    def filters(self, zone: ZoneInfo) -> AlertFilters:
+        """The same, as the store has it; times without one are of that zone. Raises QueryError for what is no time."""
+        time = span_of(self.since, self.until, zone)
         states = {"": None, "open": [state.value for state in State if state is not State.CLOSED]}
         origins = {"duty": None if self.import_id else DUTY, "all": None} | {one: [one.value] for one in Origin}
         return AlertFilters(
             origin=origins[self.origin],
             state=states.get(self.state, [self.state]), level=[self.level] if self.level else None, rule_id=self.rule_id or None,
-            entity=self.entity or None, agency=self.agency or None, import_id=self.import_id or None)
+            entity=self.entity or None, agency=self.agency or None, import_id=self.import_id or None, since=time.start, until=time.end)
 
 
 class Work(Strict):
@@ -85,19 +87,22 @@ class Others:
 @router.get("")
 def list_(parts: Given, looks: Looks, request: Request, who: Reader, wanted: Annotated[Wanted, Query()]) -> Response:
     """The list."""
-    page = parts.alerts.list(who.scope, wanted.filters(), _PAGE, wanted.after or None)
-    total = parts.alerts.count(who.scope, wanted.filters())
+    filters = wanted.filters(ZoneInfo(parts.timezone))
+    page = parts.alerts.list(who.scope, filters, _PAGE, wanted.after or None)
+    total = parts.alerts.count(who.scope, filters)
     following = wanted.model_dump() | {"after": page.next} if page.next else {}
     return looks.page(
         request, "alerts.html", who, alerts=page.alerts, total=total, wanted=wanted, following=following, states=list(State),
-        origins=["all", *Origin], levels=LEVELS, agencies=parts.agencies.list(who.scope, at=parts.now(), closed=True), at=parts.now(),
+        origins=["all", *Origin], levels=LEVELS, agencies=parts.agencies.list(who.scope, at=parts.now(), closed=True),
+        at=parts.now(), zone=parts.timezone,
         renewed="" if wanted.after else "/alerts/newest?" + urlencode(wanted.model_dump(exclude={"after"}, mode="json")))
 
 
 @router.get("/newest")
 def newest(parts: Given, looks: Looks, request: Request, who: Reader, wanted: Annotated[Wanted, Query()]) -> Response:
     """The first page of the list alone, which renews itself."""
-    return looks.page(request, "newest.html", who, alerts=parts.alerts.list(who.scope, wanted.filters(), _PAGE).alerts, at=parts.now())
+    return looks.page(request, "newest.html", who, alerts=parts.alerts.list(who.scope, wanted.filters(ZoneInfo(parts.timezone)), _PAGE).alerts,
+                      at=parts.now())
 
 
 @router.get("/{alert_id}")
@@ -109,7 +114,7 @@ def show(parts: Given, looks: Looks, request: Request, who: Reader, alert_id: st
         evidence=parts.alerts.evidence(who.scope, alert.id), matched=lambda one: texts_of(one.atoms, one.event), dispositions=list(Disposition),
         ways=sorted(TRANSITIONS[alert.state] - {State.CLOSED}), may_close=State.CLOSED in TRANSITIONS[alert.state],
         may_write=who.may(Permission.ALERTS_WRITE), others=_others(parts, who, alert),
-        around=partial(_around, zone=ZoneInfo(parts.timezone)) if who.may(Permission.EVENTS_READ) else None)
+        around=partial(around, zone=ZoneInfo(parts.timezone)) if who.may(Permission.EVENTS_READ) else None)
 
 
 @router.post("/{alert_id}")
@@ -140,10 +145,3 @@ def _others(parts: Parts, who: Principal, alert: Alert) -> list[Others]:
             near = [one for one in parts.alerts.list(who.scope, filters, _FEW + 1).alerts if one.id != alert.id]
             found.append(Others(name, value, count, near[:_FEW]))
     return found
-
-
-def _around(event: Event, time: int, zone: ZoneInfo) -> list[tuple[str, str, str, str, str]]:
-    """(field, value, query, since, until) of searches for what else the event's host, user and address did within five minutes of it."""
-    return [(name, value, f'{name}:"{value}"', local(time - _NEAR, zone), local(time + _NEAR + 1_000_000, zone))
-            for name in ("host.name", "user.name", "source.ip")
-            if isinstance(value := event.get(name), str) and value and not set(value) & set('"\\')]

@@ -12,7 +12,7 @@ from soc.access.principal import Principal
 from soc.access.roles import Permission
 from soc.console.callers import requires
 from soc.console.pages.parts import Looks
-from soc.console.pages.timespan import day_of, local, span_of
+from soc.console.pages.timespan import around, day_of, local, span_of
 from soc.console.parts import Given, Parts
 from soc.console.problems import Told
 from soc.console.ranges import Strict
@@ -79,7 +79,9 @@ def search(parts: Given, looks: Looks, request: Request, who: Reader, wanted: An
 def show(parts: Given, looks: Looks, request: Request, who: Reader, event_id: str) -> Response:
     """One event, every field."""
     event = parts.events.get(event_id, who.scope)
-    return looks.page(request, "event.html", who, event_id=event_id, event=event)
+    time = event.get("@timestamp")
+    near = around(event, time, ZoneInfo(parts.timezone)) if isinstance(time, int) else []
+    return looks.page(request, "event.html", who, event_id=event_id, event=event, near=near)
 
 
 def _time(parts: Parts, wanted: Wanted, zone: ZoneInfo) -> TimeRange:

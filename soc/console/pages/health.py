@@ -28,4 +28,8 @@ def strip(looks: Looks, request: Request, who: Self) -> Response:
 @router.get("/health")
 def health(parts: Given, looks: Looks, request: Request, who: Reader) -> Response:
     """Everything that is known."""
-    return looks.page(request, "health.html", who, health=parts.health())
+    health = parts.health()
+    ledger = health.get("ledger", {})
+    troubled = {one for part in (ledger, ledger.get("demonstration") or {})
+                for one in [*part.get("isolated", ()), *(gap["rule_id"] for gap in part.get("gaps", ()))]}
+    return looks.page(request, "health.html", who, health=health, titles=parts.rules.titles(troubled))

@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 
 from soc.access.agencies import Agency
 from soc.access.principal import Principal
@@ -30,6 +31,7 @@ __all__ = ["LANGUAGE_COOKIE", "Pages", "inert", "local_path", "see"]
 
 LANGUAGE_COOKIE = "soc_language"
 
+_VIETNAMESE = str.maketrans(",.", ".,")
 _MENU = (
     ("/", "menu.overview", Permission.ALERTS_READ), ("/alerts", "menu.alerts", Permission.ALERTS_READ),
     ("/events", "menu.events", Permission.EVENTS_READ), ("/rules", "menu.rules", Permission.RULES_READ),
@@ -52,7 +54,8 @@ class Pages:
             loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True)
         self._environment.filters |= {
-            "show": inert, "when": self.when, "clock": self.clock, "moment": self.moment, "url": _url, "field": self.field, "marked": marked}
+            "show": inert, "when": self.when, "clock": self.clock, "moment": self.moment, "url": _url, "field": self.field, "marked": marked,
+            "number": _number, "day": self.day}
 
     def page(
         self, request: Request, template: str, who: Principal | None = None, *, status: int = 200, **values: object,
@@ -111,6 +114,10 @@ class Pages:
         day, _, rest = self.when(micros).partition(" ")
         return rest.partition(" ")[0] if self.when(self._parts.now()).startswith(day) else f"{day} {rest.partition(' ')[0]}"
 
+    def day(self, micros: int) -> str:
+        """The day of a time in the centre's zone: 27/11."""
+        return from_micros(micros).astimezone(self._zone).strftime("%d/%m")
+
     def moment(self, iso: str) -> str:
         """A time in ISO 8601 as `when` says it."""
         return self.when(to_micros(datetime.fromisoformat(iso)))
@@ -143,6 +150,13 @@ def local_path(text: str) -> str:
 
 def _asked(request: Request) -> str:
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
+@pass_context
+def _number(context: Context, value: float, digits: int = 0) -> str:
+    """A number as the page's language writes it: 102,003.5 in English, 102.003,5 in Vietnamese."""
+    text = f"{value:,.{digits}f}"
+    return text.translate(_VIETNAMESE) if context["language"] == "vi" else text
 
 
 def _url(text: object) -> str:

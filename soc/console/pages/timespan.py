@@ -5,10 +5,12 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from soc.errors import QueryError
-from soc.event import from_micros, to_micros
+from soc.event import Event, from_micros, to_micros
 from soc.store.eventstore import TimeRange
 
-__all__ = ["day_of", "local", "span_of"]
+__all__ = ["around", "day_of", "local", "span_of"]
+
+_NEAR = 300_000_000
 
 
 def span_of(since: str, until: str, zone: ZoneInfo) -> TimeRange:
@@ -28,6 +30,13 @@ def day_of(micros: int, zone: ZoneInfo) -> TimeRange:
     """The day in that zone that a time lies in."""
     start = from_micros(micros).astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
     return TimeRange(to_micros(start), to_micros((start.replace(tzinfo=None) + timedelta(days=1)).replace(tzinfo=zone)))
+
+
+def around(event: Event, time: int, zone: ZoneInfo) -> list[tuple[str, str, str, str, str]]:
+    """(field, value, query, since, until) of searches for what else the event's host, user and address did within five minutes of it."""
+    return [(name, value, f'{name}:"{value}"', local(time - _NEAR, zone), local(time + _NEAR + 1_000_000, zone))
+            for name in ("host.name", "user.name", "source.ip")
+            if isinstance(value := event.get(name), str) and value and not set(value) & set('"\\')]
 
 
 def _micros(text: str, zone: ZoneInfo) -> int | None:

@@ -11,7 +11,7 @@ from soc.access.principal import Principal
 from soc.access.roles import Permission
 from soc.console.callers import requires
 from soc.console.pages.parts import Looks
-from soc.console.parts import Given, Parts
+from soc.console.parts import TRIAL, Given, Parts
 from soc.console.ranges import Strict, Text
 from soc.errors import NotFoundError
 
@@ -21,7 +21,6 @@ router = APIRouter(prefix="/try", include_in_schema=False)
 
 Reader = Annotated[Principal, Depends(requires(Permission.ALERTS_READ))]
 Writer = Annotated[Principal, Depends(requires(Permission.SOURCES_WRITE))]
-SOURCE = "try-it"
 RULE = "7c0d3a52-6f0e-5b7e-9a51-2f3d8c1e4b90"
 """Of rules/linux/soc_try_it.yml."""
 
@@ -43,12 +42,12 @@ def begin(parts: Given, looks: Looks, request: Request, who: Writer, form: Annot
     """Give the line, with a token of its own; the one before is no longer good."""
     now = parts.now()
     try:
-        parts.sources.get(SOURCE, who.scope)
-        token = parts.sources.rotate(SOURCE, who.scope, now=now)
-        parts.sources.enable(SOURCE, who.scope)
+        parts.sources.get(TRIAL, who.scope)
+        token = parts.sources.rotate(TRIAL, who.scope, now=now)
+        parts.sources.enable(TRIAL, who.scope)
     except NotFoundError:
-        _, token = parts.sources.create(SOURCE, "Try it now", now=now)
-    parts.audit.record(who.actor, "source.rotate", SOURCE, now=now)
+        _, token = parts.sources.create(TRIAL, "Try it now", now=now)
+    parts.audit.record(who.actor, "source.rotate", TRIAL, now=now)
     reach = parts.reach("")
     trust = f" --cacert {reach.ca}" if reach.ca and reach.https else ""
     line = (f'echo "<14>1 $(date +%Y-%m-%dT%H:%M:%S.%3N%:z) $(hostname) soc-try - - - SOC try it now" | curl{trust} '
