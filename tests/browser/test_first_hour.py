@@ -151,6 +151,10 @@ def test_from_make_run_to_an_alert_of_ones_own(clone: Clone, browsers: Callable[
 
     # Try it now: one harmless line, pasted; its alert stands on the open page with its seconds.
     page.get_by_role("link", name="Overview", exact=True).click()
+    steps = page.locator(".steps li")
+    expect(steps).to_have_count(4)
+    expect(steps.nth(1)).to_contain_text("3 of 12 attacks of the demonstration are not seen without them.")
+    expect(page.get_by_role("img", name="New alerts in seven days")).to_be_visible()
     page.get_by_role("button", name="Try it now").click()
     expect(page.locator("[data-state=waiting]")).to_be_visible(timeout=30_000)
     clone.type("sh", "-c", page.locator("#line").inner_text())
@@ -193,6 +197,8 @@ def test_from_make_run_to_an_alert_of_ones_own(clone: Clone, browsers: Callable[
     page.get_by_role("link", name="Alerts", exact=True).click()
     expect(page.locator("tbody tr").filter(has_text="(demonstration)")).to_have_count(0)
     expect(page.get_by_role("link", name="A line that nobody else writes 7")).to_be_visible()
+    page.get_by_role("link", name="Overview", exact=True).click()
+    expect(steps).to_have_count(1)  # what one began with is done
     assert faults == []
 
 

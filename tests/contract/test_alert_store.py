@@ -268,6 +268,15 @@ def test_counts_by_state_and_by_level_of_what_is_open(state_db, store):
     assert (counts["state"]["new"], counts["state"]["closed"], counts["state"]["waiting"]) == (2, 1, 0)
 
 
+def test_counts_over_time_are_by_level_and_of_the_spans_that_were_asked_for(state_db, store):
+    deliver(state_db, match(0), match(1, HOUR + 1, entity="pc2"), match(2, HOUR * 2 - 1, entity="pc3", level="low"), match(3, HOUR * 4, entity="pc4"))
+    first = store.list(ALL, AlertFilters(entity="pc2")).alerts[0].first_seen - HOUR - 1
+    assert store.over_time(ALL, first, HOUR, 3) == [{"high": 1}, {"high": 1, "low": 1}, {}]
+    assert store.over_time(ALL, first - HOUR, HOUR, 2) == [{}, {"high": 1}]
+    assert store.over_time(ALL, first, HOUR, 3, ["demonstration"]) == [{}, {}, {}]
+    assert store.over_time(Scope.of(["nobody"]), first, HOUR, 3) == [{}, {}, {}]
+
+
 def test_a_failed_transaction_takes_its_alerts_back(state_db, store):
     def fail_after_delivery():
         with state_db.write() as connection:

@@ -14,11 +14,15 @@ from tests.console_under_test import NOW, RULE, ConsoleUnderTest, build, quick_h
 OURS = f"""title: A shell in English
 id: {RULE}
 description: What it is about
+falsepositives: [A test of ours]
+references: ["https://example.org/?a=1&b=<b>", "javascript:alert(1)"]
 logsource: {{product: linux}}
 level: high
 detection: {{a: {{f: x}}, condition: a}}
 custom:
     title_vi: "Tiêu đề <b>tiếng Việt</b>"
+    description_vi: "Luật này <u>nói</u> về gì"
+    falsepositives_vi: ["Bài thử của đơn vị"]
     response: ["Look first."]
     response_vi: ["Xem trước.", "Rồi <i>làm</i>."]
 """
@@ -36,8 +40,9 @@ def console(tmp_path, monkeypatch) -> Iterator[ConsoleUnderTest]:
 
 
 @pytest.mark.parametrize(("language", "title", "steps", "other"), [
-    ("vi", "Tiêu đề &lt;b&gt;tiếng Việt&lt;/b&gt;", ("Xem trước.", "Rồi &lt;i&gt;làm&lt;/i&gt;."), "Look first."),
-    ("en", "A shell in English", ("Look first.",), "Xem trước.")])
+    ("vi", "Tiêu đề &lt;b&gt;tiếng Việt&lt;/b&gt;",
+     ("Xem trước.", "Rồi &lt;i&gt;làm&lt;/i&gt;.", "Luật này &lt;u&gt;nói&lt;/u&gt; về gì", "Bài thử của đơn vị"), "Look first."),
+    ("en", "A shell in English", ("Look first.", "What it is about", "A test of ours"), "Xem trước.")])
 def test_titles_and_what_to_do_are_in_the_language_that_was_chosen(console, language, title, steps, other):
     client = console.client(Role.ANALYST)
     client.cookies.set("soc_language", language)
@@ -52,6 +57,13 @@ def test_titles_and_what_to_do_are_in_the_language_that_was_chosen(console, lang
     if language == "vi":
         assert title in alert
         assert title in client.get("/alerts?origin=all").text
+
+
+def test_references_are_links_to_the_web_and_nothing_else(console):
+    alert = console.client(Role.ANALYST).get(f"/alerts/{console.ids['north']['alert_id']}").text
+    assert 'href="https://example.org/?a=1&amp;b=&lt;b&gt;" rel="noreferrer noopener"' in alert
+    assert 'href="javascript' not in alert
+    assert "title_vi" in alert, "the rule's source"
 
 
 def test_what_a_test_found_is_marked_and_stays_inert():

@@ -42,6 +42,8 @@ def test_a_rule_speaks_both_languages_and_says_what_to_do(path: Path) -> None:
     for document in shown:
         custom = document["custom"]
         assert custom["title_vi"] != document["title"]
+        assert custom["description_vi"] != document["description"]
+        assert len(custom.get("falsepositives_vi", ())) == len(document.get("falsepositives", ()))
         assert len(custom["response"]) == len(custom["response_vi"]) > 0
         assert any(tag.startswith("attack.t") for tag in document.get("tags", ())) or path.stem == "soc_try_it"  # which is no attack
 

@@ -7,7 +7,9 @@ import pytest
 
 from soc.access.roles import Role
 from soc.access.sessions import SessionStore
+from soc.console.parts import TRIAL
 from soc.errors import StoreError
+from soc.event import Scope
 from tests.console_under_test import NOW, ConsoleUnderTest, build, quick_hashes
 
 LATE = {"status": "failing", "reasons": ["the live lane is 62 s behind; 1204 records wait"], "lanes": {
@@ -26,7 +28,7 @@ def test_what_is_late_is_said_with_the_moment_up_to_which_all_is_judged(tmp_path
     for path in ("/", "/alerts", "/events", "/rules", "/sources", "/imports", "/deadletters", "/api", "/nowhere"):
         text = client.get(path).text
         assert 'data-status="failing"' in text, path
-        assert "1,204 sự kiện đang chờ" in text, path
+        assert "1.204 sự kiện đang chờ" in text, path
     strip = client.get("/strip").text
     assert "<html" not in strip
     assert "1/2 nguồn" in strip
@@ -40,11 +42,23 @@ def test_who_sees_one_agency_is_told_that_it_is_late_and_not_how_much_waits(tmp_
     console = opened(tmp_path, monkeypatch, LATE)
     strip = console.client(Role.VIEWER).get("/strip").text
     assert "chưa có gì được đánh giá" in strip
-    assert "1,204" not in strip
+    assert "1.204" not in strip
     assert "0/1 nguồn" in strip
     assert "/health" not in strip
     assert console.client(Role.VIEWER).get("/health").status_code == 403
     assert console.client().get("/strip").status_code == 303
+    console.close()
+
+
+def test_a_line_that_was_tried_is_no_source_that_is_missed_later(tmp_path, monkeypatch):
+    console = opened(tmp_path, monkeypatch)
+    for source in ("src-north", "src-south"):
+        console.parts.sources.disable(source, Scope.everything(), now=NOW)
+    console.parts.sources.create(TRIAL, "Try it now", now=NOW)
+    client = console.client(Role.ADMINISTRATOR)
+    assert "chưa nối nguồn nào" in client.get("/strip").text
+    client.cookies.set("soc_language", "en")
+    assert "no source connected yet" in client.get("/strip").text
     console.close()
 
 

@@ -98,8 +98,8 @@ def reference(looks: Looks, request: Request, who: Self) -> Response:
 def _steps(parts: Parts, who: Principal) -> list[Step]:
     """What somebody who may can begin with and has not: public rules, a source, a file."""
     steps = []
-    if who.may(Permission.RULES_WRITE) and {row.name for row in parts.packs.rows()} <= {OWN_PACK, pack.PACK}:
-        missed = missed_of(parts)
+    missed = missed_of(parts) if who.may(Permission.RULES_WRITE) else None
+    if missed is not None and (missed.unseen or {row.name for row in parts.packs.rows()} <= {OWN_PACK, pack.PACK}):
         steps.append(Step("rules", "/rulepacks", len(missed.unseen), missed.planted))
     if who.may(Permission.SOURCES_WRITE) and all(source.id == TRIAL for source in parts.sources.list(who.scope, limit=2)):
         steps.append(Step("source", "/sources/new"))
