@@ -85,3 +85,23 @@ def test_an_event_leads_to_what_was_near_it(console):
     near = re.search(r'href="(/events\?q=host\.name[^"]+)"', shown)
     assert near is not None, shown[:3000]
     assert "pc-7" in client.get(html.unescape(near[1])).text
+
+
+@pytest.mark.parametrize(("event", "line"), [
+    ({"event.dataset": "windows", "event.code": "4688", "event.action": "created-process", "process.command_line": "whoami", "process.executable": "x",
+      "user.name": ["an", "binh"], "event.original": "<Event/>"}, "4688 created-process · process.command_line: whoami · user.name: an, binh"),
+    ({"event.dataset": "windows", "event.code": "7036", "winlog.channel": "System", "event.original": "<Event/>"}, "7036 System · &lt;Event/&gt;"),
+    ({"event.dataset": "windows", "event.original": "{torn"}, "{torn"),
+    ({"event.dataset": "sshd", "event.code": "1", "message": "Failed <b>", "event.original": "raw"}, "Failed &lt;b&gt;")])
+def test_a_list_of_events_tells_each_in_a_line(console, event, line):
+    console.parts.events.add([event | {
+        "@timestamp": NOW, "event.created": NOW, "event.ingested": NOW, "organization.id": "north", "soc.stream_hash": "00000000000000ab", "soc.n": 1,
+        "soc.sub": 0, "soc.lane": "live"}])
+    assert f'<td class="text">{line}</td>' in console.client(Role.ADMINISTRATOR).get("/events").text
+
+
+def test_people_are_named_and_not_numbered(console):
+    client, csrf = console.browser(Role.ANALYST)
+    alert = f"/alerts/{console.ids['north']['alert_id']}"
+    assert client.post(alert, data={"csrf": csrf, "do": "comment", "text": "seen"}).status_code == 303
+    assert re.search(r'<td title="u_[0-9a-f]{16} analyst">analyst</td>', client.get(alert).text)

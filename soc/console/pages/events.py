@@ -12,6 +12,7 @@ from soc.access.principal import Principal
 from soc.access.roles import Permission
 from soc.console.callers import requires
 from soc.console.pages.parts import Looks
+from soc.console.pages.summary import READ
 from soc.console.pages.timespan import around, day_of, local, span_of
 from soc.console.parts import Given, Parts
 from soc.console.problems import Told
@@ -29,7 +30,6 @@ _HOUR = 3_600_000_000
 _SPANS = {"1h": _HOUR, "24h": 24 * _HOUR, "7d": 168 * _HOUR, "30d": 720 * _HOUR, "all": 0}
 _PAGE = 50
 _EVER = 1 << 62
-_FIELDS = ("event.dataset", "host.name", "message", "event.original")
 
 
 class Wanted(Strict):
@@ -61,7 +61,7 @@ def search(parts: Given, looks: Looks, request: Request, who: Reader, wanted: An
     time = TimeRange()
     try:
         time = _time(parts, wanted, zone)
-        hits = parts.events.search(wanted.q, who.scope, time, _PAGE, wanted.after or None, _FIELDS)
+        hits = parts.events.search(wanted.q, who.scope, time, _PAGE, wanted.after or None, READ)
         buckets = list(parts.events.histogram(wanted.q, who.scope, time, 60))
         total = sum(bucket.count for bucket in buckets)
     except QueryError as error:

@@ -1,6 +1,7 @@
 """Templates into pages. Everything is escaped; controls and direction marks of events are shown, never acted on."""
 from __future__ import annotations
 
+import re
 import unicodedata
 from datetime import datetime
 from functools import partial
@@ -19,6 +20,7 @@ from soc.access.roles import Permission
 from soc.console.callers import whoever
 from soc.console.language import LANGUAGES, load_messages, translator
 from soc.console.pages.matched import marked
+from soc.console.pages.summary import summary
 from soc.console.parts import Parts
 from soc.console.problems import Told
 from soc.console.rulewords import RuleWords
@@ -32,6 +34,7 @@ __all__ = ["LANGUAGE_COOKIE", "Pages", "inert", "local_path", "see"]
 LANGUAGE_COOKIE = "soc_language"
 
 _VIETNAMESE = str.maketrans(",.", ".,")
+_KNOWN_BY = re.compile(r"^u_[0-9a-f]{16} ")
 _MENU = (
     ("/", "menu.overview", Permission.ALERTS_READ), ("/alerts", "menu.alerts", Permission.ALERTS_READ),
     ("/events", "menu.events", Permission.EVENTS_READ), ("/rules", "menu.rules", Permission.RULES_READ),
@@ -55,7 +58,8 @@ class Pages:
             trim_blocks=True, lstrip_blocks=True)
         self._environment.filters |= {
             "show": inert, "when": self.when, "clock": self.clock, "moment": self.moment, "url": _url, "field": self.field, "marked": marked,
-            "number": _number, "day": self.day}
+            "number": _number, "day": self.day, "summary": summary,
+            "person": _person}
 
     def page(
         self, request: Request, template: str, who: Principal | None = None, *, status: int = 200, **values: object,
@@ -150,6 +154,11 @@ def local_path(text: str) -> str:
 
 def _asked(request: Request) -> str:
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
+def _person(actor: str) -> str:
+    """Whom the audit names, without the id that it is kept by."""
+    return inert(_KNOWN_BY.sub("", actor))
 
 
 @pass_context
