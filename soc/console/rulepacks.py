@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -32,6 +33,7 @@ OWN_PACK = "soc"
 PUBLIC_PACK = "sigma"
 _FETCH = ("fetch", "--name", PUBLIC_PACK)
 _OWN = ("import", "--builtin")
+_OURS = re.compile(r"^rulepack-[0-9a-f]{16}\.zip(?=:)")
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
@@ -55,6 +57,8 @@ class RulePacks:
             work = {**begun, "state": "working", "stage": "starting", "what": "", "done": 0, "total": 0, "message": "", "remedy": "", "report": {}}
         elif self._broken and not self.busy() and work.get("state") != "failed":
             work = {**begun, "state": "failed", "message": self._broken, "remedy": "start it again; the log of the centre says more"}
+        if work.get("message"):  # people dropped a file, and know nothing of ours
+            work = {**work, "message": _OURS.sub(str(work.get("what") or "zip"), str(work["message"]))}
         return {
             "packs": [asdict(one) | {"imported": iso(one.imported)} for one in self.rows()],
             "work": work, "release": {"address": self._address, "sha256": self._sha256}}

@@ -31,6 +31,7 @@ _MAX_DECLARED: Final = 2 * 1024 * 1024 * 1024
 _MAX_DIRECTORY: Final = 16 * 1024 * 1024
 SAMPLES: Final = ".samples.jsonl"
 """How a file beside a rule ends that holds its samples."""
+_AGAIN = "copy or fetch it again; nothing of it was imported"
 _RULE_NAME: Final = re.compile(r"\.ya?ml\Z", re.IGNORECASE)
 _DAMAGED: Final = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError, UnicodeError, struct.error)
@@ -126,7 +127,7 @@ def _zip(path: Path, file: BinaryIO) -> Pack:
                     raise TooLargeError(f"{path.name}: more than {MAX_TOTAL} bytes of rules")
                 pack.files.append(PackFile(entry.filename, data))
     except _DAMAGED as error:
-        raise InputRefused(f"{path.name}: a damaged archive: {str(error)[:200]}") from None
+        raise InputRefused(f"{path.name}: a damaged archive: {str(error)[:200]}", remedy=_AGAIN) from None
     return pack
 
 
@@ -138,7 +139,7 @@ def _check_directory(path: Path, file: BinaryIO) -> None:
     data = file.read(tail)
     at = data.rfind(b"PK\x05\x06")
     if at < 0 or len(data) - at < _END.size:
-        raise InputRefused(f"{path.name}: a damaged archive: it has no end")
+        raise InputRefused(f"{path.name}: a damaged archive: it has no end", remedy=_AGAIN)
     _, _, _, _, entries, directory, start, _ = _END.unpack_from(data, at)
     if entries == 0xFFFF or directory == 0xFFFFFFFF or start == 0xFFFFFFFF:
         raise TooLargeError(f"{path.name}: more than {MAX_ENTRIES} entries, or 4 GB")

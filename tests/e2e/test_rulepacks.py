@@ -104,10 +104,12 @@ def test_a_damaged_zip_says_so_with_its_remedy_and_changes_nothing(newcomer: New
     before = newcomer.ended()["packs"]
     assert newcomer.browser.post("/api/v1/rulepacks", content=PACKED[:200], headers=newcomer.csrf()).status_code == 202
     found = wait_for(lambda: (now := newcomer.state())["work"]["state"] == "failed" and now, 60, 0.3)
-    assert "damaged" in found["work"]["message"]
-    assert found["work"]["remedy"]
+    assert found["work"]["message"] == "sigma: a damaged archive: it has no end"
+    assert "fetch it again" in found["work"]["remedy"]
     assert found["packs"] == before
-    assert "damaged" in newcomer.browser.get("/rulepacks/work").text
+    told = newcomer.browser.get("/rulepacks/work").text
+    assert "sigma: tệp nén hỏng: thiếu phần cuối" in told
+    assert "Hãy chép hoặc tải lại" in told
 
 
 def test_without_the_csrf_token_or_the_permission_nothing_comes(newcomer: Newcomer) -> None:
