@@ -15,7 +15,7 @@ fail() { # cause, command
 packages() {
     sudo=
     [ "$(id -u)" = 0 ] || sudo="sudo "
-    if command -v apt-get >/dev/null 2>&1; then echo "${sudo}apt-get install -y $1"
+    if command -v apt-get >/dev/null 2>&1; then echo "${sudo}apt-get update && ${sudo}apt-get install -y $1"
     elif command -v dnf >/dev/null 2>&1; then echo "${sudo}dnf install -y $2"
     else echo "install Python 3.11 or newer with its venv module by this system's packages"
     fi
@@ -39,7 +39,9 @@ find_python() { # sets python, or says why there is none
     elif [ -n "$old" ]; then
         fail "Python $old is too old: 3.11 or newer is needed" "$(packages "python3.11 python3.11-venv" python3.11), then the same command again"
     fi
-    fail "no Python is installed" "$(packages "python3 python3-venv" python3.11), then the same command again"
+    new=python3 # but where that is too old itself
+    if grep -qs '^VERSION_ID="22.04"' "${SOC_OS_RELEASE:-/etc/os-release}"; then new=python3.11; fi
+    fail "no Python is installed" "$(packages "$new $new-venv" python3.11), then the same command again"
 }
 
 install() { # pip's arguments

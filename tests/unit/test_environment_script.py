@@ -15,7 +15,7 @@ class Machine:
     """A PATH of its own: a few system tools, and what a test puts there."""
 
     def __init__(self, folder: Path) -> None:
-        self.bin, self.clone = folder / "bin", folder / "clone"
+        self.bin, self.clone, self.release = folder / "bin", folder / "clone", folder / "os-release"
         self.bin.mkdir()
         (self.clone / "scripts").mkdir(parents=True)
         for name in ("scripts/environment.sh", "run", "Makefile", "requirements.lock", "requirements-dev.lock", "pyproject.toml"):
@@ -45,7 +45,7 @@ class Machine:
 esac""")
 
     def start(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command or ("sh", "scripts/environment.sh", ".venv"), cwd=self.clone, env={"PATH": str(self.bin)},
+        return subprocess.run(command or ("sh", "scripts/environment.sh", ".venv"), cwd=self.clone, env={"PATH": str(self.bin), "SOC_OS_RELEASE": str(self.release)},
                               capture_output=True, text=True, timeout=60, check=False)
 
     def refusal(self, *command: str) -> list[str]:
@@ -63,7 +63,13 @@ def test_without_any_python_the_systems_own_packages_are_named(machine: Machine)
     machine.has("apt-get")
     assert machine.refusal() == [
         "error: no Python is installed",
-        "  → sudo apt-get install -y python3 python3-venv, then the same command again"]
+        "  → sudo apt-get update && sudo apt-get install -y python3 python3-venv, then the same command again"]
+
+
+def test_a_bare_ubuntu_22_04_is_led_to_a_python_that_is_new_enough_at_once(machine: Machine) -> None:
+    machine.has("apt-get")
+    machine.release.write_text('NAME="Ubuntu"\nVERSION_ID="22.04"\n')
+    assert machine.refusal()[1] == "  → sudo apt-get update && sudo apt-get install -y python3.11 python3.11-venv, then the same command again"
 
 
 def test_rocky_9_and_its_python_3_9(machine: Machine) -> None:
@@ -77,7 +83,7 @@ def test_rocky_9_and_its_python_3_9(machine: Machine) -> None:
 def test_ubuntu_22_04_and_its_python_3_10(machine: Machine) -> None:
     machine.has("apt-get")
     machine.has_python("python3", "3.10")
-    assert machine.refusal()[1] == "  → sudo apt-get install -y python3.11 python3.11-venv, then the same command again"
+    assert machine.refusal()[1] == "  → sudo apt-get update && sudo apt-get install -y python3.11 python3.11-venv, then the same command again"
 
 
 @pytest.mark.parametrize("version", ["3.11", "3.12"])
@@ -87,7 +93,7 @@ def test_debian_12_and_ubuntu_24_04_without_venv(machine: Machine, version: str)
     machine.has_python("python3", version, venv=False)
     assert machine.refusal() == [
         f"error: Python {version} has no venv module",
-        f"  → apt-get install -y python{version}-venv, then the same command again"]
+        f"  → apt-get update && apt-get install -y python{version}-venv, then the same command again"]
 
 
 def test_an_old_python3_does_not_hide_a_newer_one_beside_it(machine: Machine) -> None:
@@ -129,5 +135,5 @@ def test_make_run_says_it_and_make_adds_one_line_of_its_own(machine: Machine) ->
     machine.bin.joinpath("make").symlink_to(shutil.which("make") or "")
     machine.has("apt-get")
     lines = machine.refusal("make", "run")
-    assert lines[:2] == ["error: no Python is installed", "  → sudo apt-get install -y python3 python3-venv, then the same command again"]
+    assert lines[:2] == ["error: no Python is installed", "  → sudo apt-get update && sudo apt-get install -y python3 python3-venv, then the same command again"]
     assert len(lines) == 3
