@@ -31,6 +31,7 @@ _MAX_DECLARED: Final = 2 * 1024 * 1024 * 1024
 _MAX_DIRECTORY: Final = 16 * 1024 * 1024
 SAMPLES: Final = ".samples.jsonl"
 """How a file beside a rule ends that holds its samples."""
+_NO_END = "it has no end"
 _AGAIN = "copy or fetch it again; nothing of it was imported"
 _RULE_NAME: Final = re.compile(r"\.ya?ml\Z", re.IGNORECASE)
 _DAMAGED: Final = (
@@ -139,7 +140,7 @@ def _check_directory(path: Path, file: BinaryIO) -> None:
     data = file.read(tail)
     at = data.rfind(b"PK\x05\x06")
     if at < 0 or len(data) - at < _END.size:
-        raise InputRefused(f"{path.name}: a damaged archive: it has no end", remedy=_AGAIN)
+        raise InputRefused(f"{path.name}: a damaged archive: {_NO_END}", remedy=_AGAIN)
     _, _, _, _, entries, directory, start, _ = _END.unpack_from(data, at)
     if entries == 0xFFFF or directory == 0xFFFFFFFF or start == 0xFFFFFFFF:
         raise TooLargeError(f"{path.name}: more than {MAX_ENTRIES} entries, or 4 GB")
@@ -158,7 +159,7 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
         name = entry.orig_filename
         reason = _unsafe(name, entry)
         if reason:
-            raise InputRefused(f"{path.name}: refused as a whole: {name[:120]!r} {reason}", remedy="nothing of it was imported")
+            raise InputRefused(f"{path.name}: refused as a whole: {reason}: {name[:120]!r}", remedy="nothing of it was imported")
         key = unicodedata.normalize("NFC", name.rstrip("/")).casefold()
         if key in seen:
             raise InputRefused(
@@ -174,12 +175,12 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
 def _unsafe(name: str, entry: zipfile.ZipInfo) -> str:
     parts = re.split(r"[/\\]", name)
     if not name or "\0" in name or any(ord(sign) < 32 for sign in name):
-        return "holds control characters"
+        return "a name that holds control characters"
     if name[0] in "/\\" or re.match(r"[A-Za-z]:", name) or ".." in parts or "\\" in name:
-        return "points out of the archive"
+        return "a name that points out of the archive"
     if len(name.encode("utf-8", "surrogatepass")) > 1024:
-        return "is too long a name"
+        return "too long a name"
     mode = entry.external_attr >> 16
     if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "is a link or a device"
-    return "is encrypted" if entry.flag_bits & 1 else ""
+        return "a link or a device"
+    return "an encrypted file" if entry.flag_bits & 1 else ""

@@ -19,7 +19,7 @@ REACHABLE = (
     *sorted((ROOT / "soc" / "store").glob("query*.py")), *sorted((ROOT / "soc" / "store").glob("embedded*.py")),
     *(ROOT / "soc" / name for name in (
         "access/passwords.py", "access/principal.py", "access/relay.py", "access/sources.py", "access/setup.py", "access/authentication.py", "store/deadletters.py",
-        "ingest/replay.py", "detect/release.py", "detect/packwork.py", "detect/holds.py")))
+        "ingest/replay.py", "detect/release.py", "detect/packs.py", "detect/packwork.py", "detect/holds.py")))
 """The modules whose errors a page shows; what lies deeper comes framed as the system's own words."""
 
 
