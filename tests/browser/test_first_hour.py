@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -167,6 +168,17 @@ def test_from_make_run_to_an_alert_of_ones_own(clone: Clone, browsers: Callable[
     dropped(page, "#drop", log_file, "text/plain")
     expect(page.locator("#work .upload")).to_have_attribute("data-state", "done", timeout=90_000)
     expect(page.locator("#work .upload")).to_contain_text("1 new records, 0 known already")
+
+    # And a Windows event log, as somebody brought it on a stick; the samples are not part of a clone.
+    samples = Path(os.environ.get("SOC_TEST_DATA") or ROOT.parent / "shared" / "data") / "evtx-attack-samples.zip"
+    if samples.exists():
+        with zipfile.ZipFile(samples) as packed:
+            stick = tmp_path / "may-07.evtx"
+            stick.write_bytes(packed.read("AutomatedTestingTools/Malware/rundll32_cmd_schtask.evtx"))
+        dropped(page, "#drop", stick, "application/octet-stream")
+        log = page.locator("#work .upload").filter(has_text="may-07.evtx")
+        expect(log).to_have_attribute("data-state", "done", timeout=90_000)
+        expect(log).to_contain_text("50 new records, 0 known already")
 
     # The first server: a source, the line that its page shows with another text; the open page shows the event, and there is its alert.
     page.get_by_role("link", name="Sources", exact=True).click()
