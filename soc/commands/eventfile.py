@@ -11,7 +11,7 @@ import select
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,7 +20,7 @@ from typing import BinaryIO, Final, cast
 from collectors.evtx import MAGIC, read_evtx
 from collectors.lines import Tally, every_text, read_json
 from collectors.unpack import Broken, Inflated, compression_of
-from soc.detect.engine.lines import Record, Text
+from soc.detect.engine.lines import Text
 from soc.errors import InputRefused
 
 __all__ = ["STDIN", "Block", "EventFile"]
@@ -35,17 +35,13 @@ _MOST_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Records that were read together, and the number of each from 1: of text its line as an editor counts it, else its place in the file."""
+    """Records that were read together. Their numbers are those of lines as an editor counts them; in a file without lines, their places."""
 
-    records: Text | Sequence[bytes]
-    numbers: Sequence[int]
+    records: Text
+    before: int
+    """How many lines, or records, came before them."""
     is_last: bool = False
     """Whether there is no more for now."""
-
-    @property
-    def each(self) -> Sequence[Record]:
-        """The records one by one."""
-        return self.records.lines if isinstance(self.records, Text) else self.records
 
 
 class EventFile(AbstractContextManager["EventFile"]):
@@ -105,20 +101,13 @@ class EventFile(AbstractContextManager["EventFile"]):
         before = 0
         for content in every_text(stream, self.tally):
             text = Text.of(content)
-            if text.lines:
-                yield Block(text, _numbers(text, before), is_last=not self.size and self._dry())
-            before += len(text.ends)
+            if len(text):
+                yield Block(text, before, is_last=not self.size and self._dry())
+            before += text.count
 
     def _dry(self) -> bool:
         """Whether a pipe has no more for now."""
         return not select.select([self._raw.fileno()], [], [], _PATIENCE)[0]
-
-
-def _numbers(text: Text, before: int) -> Sequence[int]:
-    """The numbers of a text's lines that are not blank, behind `before` others."""
-    if len(text.lines) == len(text.ends):
-        return range(before + 1, before + 1 + len(text.ends))
-    return [before + at for at, (start, end) in enumerate(zip([-1, *text.ends], text.ends, strict=False), 1) if end > start + 1]
 
 
 def _grouped(records: Iterator[bytes]) -> Iterator[Block]:
@@ -129,14 +118,14 @@ def _grouped(records: Iterator[bytes]) -> Iterator[Block]:
             waiting.append(record)
             length += len(record)
             if len(waiting) >= _AT_ONCE or length >= _MOST_BYTES:
-                yield Block(waiting, range(before + 1, before + 1 + len(waiting)))
+                yield Block(Text.of_records(waiting), before)
                 before, length, waiting = before + len(waiting), 0, []
     except (Broken, OSError):
         if waiting:
-            yield Block(waiting, range(before + 1, before + 1 + len(waiting)))  # what came before the damage
+            yield Block(Text.of_records(waiting), before)  # what came before the damage
         raise
     if waiting:
-        yield Block(waiting, range(before + 1, before + 1 + len(waiting)))
+        yield Block(Text.of_records(waiting), before)
 
 
 class _Begun(io.RawIOBase):

@@ -4,6 +4,7 @@ Hits come as they are found and are not kept: memory is that of one frame, howev
 """
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,8 +14,8 @@ from soc.detect.assembly import RuleSet
 from soc.detect.compiled import CompiledRule
 from soc.detect.correlation.memory import MemoryCorrelations
 from soc.detect.engine import Engine, Hit
-from soc.detect.engine.flat import FlatMatcher, Head, read_heads
-from soc.detect.engine.lines import Record
+from soc.detect.engine.flat import FlatFrame, FlatMatcher
+from soc.detect.engine.lines import Places
 from soc.detect.engine.scan import available
 from soc.detect.match import Atom, Match
 from soc.detect.pipelines import Pipelines
@@ -25,10 +26,12 @@ from soc.normalise.records import Parsers
 from soc.store.columns import batch_of
 from soc.store.fold import SUFFIX, add_folded
 
-__all__ = ["FRAME", "FileHit", "Matcher", "Totals", "as_match", "last_hits", "match_file"]
+__all__ = ["FRAME", "LONG_FRAME", "FileHit", "Matcher", "Totals", "as_match", "last_hits", "match_file"]
 
 FRAME: Final = 8_192
-"""Records that are matched at once: each kind of event among them costs about 0.1 ms."""
+"""Records that are parsed and matched at once."""
+LONG_FRAME: Final = 65_536
+"""Records that are sieved before their hits are told: each kind of event among them costs about 0.2 ms."""
 _MOST_BYTES: Final = 64 << 20
 
 
@@ -58,27 +61,39 @@ class FileHit:
 
 
 class Frame:
-    """Records of one file that are matched at once; of what goes straight to the matcher, the heads, read while they are at hand."""
+    """Records of one file that are matched at once: `flat` those that go straight to the matcher, `records` otherwise."""
 
-    def __init__(self, context: FrameContext, *, flat: bool) -> None:
-        self.context = context
-        self.records: list[Record] = []
-        self.numbers: list[int] = []
-        self.heads: list[Head] | None = [] if flat else None
-        self.size = 0
+    def __init__(self, context: FrameContext, flat: FlatFrame | None = None) -> None:
+        self.context, self.flat = context, flat
+        self.records: list[bytes] = []
+        self.count = 0
+        self._firsts: list[int] = []
+        self._numbers: list[tuple[int, Places]] = []
+        self._size = 0
 
     def add(self, block: Block) -> None:
         """A few more."""
-        if self.heads is not None:
-            self.heads += read_heads(block.records)
-        self.records += block.each
-        self.numbers += block.numbers
-        self.size += sum(map(len, block.each))
+        self._firsts.append(self.count)
+        self._numbers.append((block.before, block.records.numbers))
+        self.count += len(block.records)
+        if self.flat is not None:
+            self.flat.add(block.records)
+        else:
+            self.records += map(bytes, block.records)
+            self._size += len(block.records.text)
 
     @property
     def is_full(self) -> bool:
         """Whether it is time to match them."""
-        return len(self.records) >= FRAME or self.size >= _MOST_BYTES
+        if self.flat is not None:
+            return self.count >= LONG_FRAME or self.flat.left >= FRAME
+        return self.count >= FRAME or self._size >= _MOST_BYTES
+
+    def number(self, place: int) -> int:
+        """The number of a record in its file, from 1."""
+        at = bisect_right(self._firsts, place) - 1
+        before, numbers = self._numbers[at]
+        return before + int(numbers[place - self._firsts[at]])
 
 
 @dataclass(slots=True)
@@ -116,19 +131,22 @@ class Matcher:
         context = FrameContext(
             source="match", stream="match", first=0, count=0, read_at=self.now, ingested=self.now, format=self.format,
             timezone=self.timezone, path="" if file.path == STDIN else file.path, file_time=file.file_time)
-        return Frame(context, flat=self._flat is not None and self.parsers.first(context) == "windows")
+        if self._flat is None or self.parsers.first(context) != "windows":
+            return Frame(context)
+        return Frame(context, self._flat.frame(lambda lines: self._events(context, lines)))
 
     def hits(self, frame: Frame) -> list[Hit]:
         """The hits in a frame (`row` is a record's place), by record, then in the order of the rules."""
         found: list[Hit] = []
-        places: Sequence[int] = range(len(frame.records))
-        if self._flat is not None and frame.heads is not None:
-            flat = self._flat.match(frame.records, frame.heads, lambda lines: self._events(frame.context, lines))
-            found, places = flat.hits, flat.left
+        records, places = frame.records, list(range(frame.count))
+        if frame.flat is not None:
+            flat = frame.flat.finish()
+            found, places = flat.hits, sorted(flat.left)
+            records = list(map(flat.left.__getitem__, places))
             self.totals.dead += flat.dead
-            self.totals.events += len(frame.records) - len(places) - flat.dead
-        if places:
-            events = self.parsed(frame.context, [bytes(frame.records[place]) for place in places])
+            self.totals.events += frame.count - len(places) - flat.dead
+        if records:
+            events = self.parsed(frame.context, records)
             if events:
                 hits = self.engine.match(batch_of([one.event for one in events]))
                 found += [Hit(hit.rule_id, places[events[hit.row].index], hit.atoms) for hit in hits]
@@ -176,10 +194,10 @@ def match_file(matcher: Matcher, file: EventFile) -> Iterator[list[FileHit]]:
 
 def _matched(matcher: Matcher, file: EventFile, frame: Frame) -> list[FileHit]:
     if matcher.correlations is None:
-        hits = [FileHit(matcher.rules[hit.rule_id], file.path, frame.numbers[hit.row], hit.atoms)
+        hits = [FileHit(matcher.rules[hit.rule_id], file.path, frame.number(hit.row), hit.atoms)
                 for hit in matcher.hits(frame) if hit.rule_id not in matcher.silent]
     else:
-        hits = _correlated(matcher, file, frame, matcher.parsed(frame.context, list(map(bytes, frame.records))))
+        hits = _correlated(matcher, file, frame, matcher.parsed(frame.context, frame.records))
     matcher.totals.hits += len(hits)
     return hits
 
@@ -207,7 +225,7 @@ def _correlated(matcher: Matcher, file: EventFile, frame: Frame, events: Sequenc
     """The hits of events, and of the correlations that they complete."""
     assert matcher.correlations is not None
     found = matcher.engine.match(batch_of([one.event for one in events])) if events else []
-    hits = [FileHit(matcher.rules[hit.rule_id], file.path, frame.numbers[events[hit.row].index], hit.atoms)
+    hits = [FileHit(matcher.rules[hit.rule_id], file.path, frame.number(events[hit.row].index), hit.atoms)
             for hit in found if hit.rule_id not in matcher.silent]
     made = matcher.correlations.observe([_base(matcher, file, frame, events, hit) for hit in found], matcher.now)
     return hits + [_of_correlation(matcher, match) for match in made if matcher.stream]
@@ -216,7 +234,7 @@ def _correlated(matcher: Matcher, file: EventFile, frame: Frame, events: Sequenc
 def _base(matcher: Matcher, file: EventFile, frame: Frame, events: Sequence[ParsedEvent], hit: Hit) -> Match:
     """A hit as correlations take it; its event's id is the place in the file."""
     parsed = events[hit.row]
-    line = frame.numbers[parsed.index]
+    line = frame.number(parsed.index)
     return as_match(matcher.rules[hit.rule_id], parsed.event, line, f"{line}.{parsed.sub} {file.path}", hit.atoms, matcher.now)
 
 

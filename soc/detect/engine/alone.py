@@ -18,6 +18,10 @@ from soc.event import Event
 __all__ = ["Alone", "EventLookup", "Lookup"]
 
 _KEYWORDS: Final = Names(())
+_SHORT: Final = 100
+"""Characters of a value that is likely to come again: others are tested anew."""
+_MOST_STATES: Final = 100
+"""Different outcomes of its tests that a rule remembers."""
 
 
 class Lookup(Protocol):
@@ -36,8 +40,19 @@ class Lookup(Protocol):
         ...
 
 
+class _State:
+    """What is known of an event once some fields were looked at: the true atoms, and what follows from those of the next field."""
+
+    __slots__ = ("after", "true", "verdict")
+
+    def __init__(self, true: frozenset[int], verdict: tuple[Atom, ...] | None) -> None:
+        self.true, self.verdict = true, verdict
+        self.after: dict[frozenset[int], _State | None] = {}
+        """By the true atoms of the next field; None where the rule cannot match any more."""
+
+
 class Alone:
-    """A rule with its own field tests."""
+    """A rule with its own field tests, and what came of them: events differ, but what is true of their fields repeats itself."""
 
     def __init__(self, rule: PreparedRule, atoms: Atoms) -> None:
         self._rule, self._atoms = rule, atoms
@@ -50,15 +65,30 @@ class Alone:
             open_ -= found
             self._fields.append((names, atoms.tests(names, found), open_))
         self._keywords = atoms.tests(_KEYWORDS, keywords) if keywords else None
+        self._states = 0
+        self._first = _State(frozenset(), self._verdict(frozenset()) if not self._fields else None)
 
     def judge(self, event: Lookup) -> tuple[Atom, ...] | None:
         """The tests that speak for a match; None if the rule does not match."""
-        true: set[int] = set()
+        state = self._first
         for names, tests, open_ in self._fields:
             value = event.value(names)
-            true |= tests.true_atoms(value) if value is not None else tests.null if event.is_null(names) else tests.absent
-            if open_ and self._rule.tree.settle(true, open_) is False:
+            if value is None:
+                found = tests.null if event.is_null(names) else tests.absent
+            elif value.__class__ is str and len(value) <= _SHORT:
+                found = tests.sets[tests.class_of(value)]
+            else:
+                found = tests.true_atoms(value)
+            if found in state.after:
+                after = state.after[found]
+            else:
+                after = self._after(state, found, open_)
+            if after is None:
                 return None
+            state = after
+        if self._keywords is None and not self._references:
+            return state.verdict
+        true = set(state.true)
         if self._keywords is not None:
             for value in event.searched():
                 true |= self._keywords.true_atoms(value)
@@ -66,8 +96,19 @@ class Alone:
             ours, theirs = _texts(event.value(self._atoms.names[atom])), _texts(event.value(self._atoms.other(atom)))
             if any(compare_fields(self._atoms.specs[atom].test, one, other) for one in ours for other in theirs):
                 true.add(atom)
-        known = frozenset(true)
-        return self._atoms.reasons(self._rule, known) if self._rule.tree.holds(known) else None
+        return self._verdict(frozenset(true))
+
+    def _after(self, state: _State, found: frozenset[int], open_: frozenset[int]) -> _State | None:
+        true = state.true | found
+        settled = self._rule.tree.settle(true, open_) if open_ else self._rule.tree.holds(true)
+        after = None if settled is False else _State(true, None if open_ else self._verdict(true))
+        if self._states < _MOST_STATES:
+            self._states += 1
+            state.after[found] = after
+        return after
+
+    def _verdict(self, true: frozenset[int]) -> tuple[Atom, ...] | None:
+        return self._atoms.reasons(self._rule, true) if self._rule.tree.holds(true) else None
 
 
 class EventLookup:

@@ -7,8 +7,7 @@ enough for that (another shape, odd types or escapes) is left to the caller: `ma
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
@@ -23,7 +22,7 @@ from soc.detect.engine.atoms import PreparedRule
 from soc.detect.engine.engine import Engine, Hit
 from soc.detect.engine.fieldtests import FieldTests, Value
 from soc.detect.engine.kind import Ids, Kind
-from soc.detect.engine.lines import Record, Text
+from soc.detect.engine.lines import Piece, Places, Text, grouped
 from soc.detect.engine.sieve import SAMPLE, Sieve, needles_of
 from soc.detect.engine.values import compare_fields
 from soc.detect.pipelines import Names
@@ -31,28 +30,29 @@ from soc.event import Event
 from soc.normalise.flatwindows import CHANNEL, ECHOES, EVENT_ID, LARGEST, MADE, PROVIDERS, keys_of, odd_key, text_of_number
 from soc.normalise.logsources import log_sources
 
-__all__ = ["Flat", "FlatMatcher", "Head", "read_heads"]
+__all__ = ["Flat", "FlatFrame", "FlatMatcher", "Head", "read_heads"]
 
-_MOST_PLANS: Final = 10_000
+_MOST_ORIGINS: Final = 10_000
+_AT_ONCE: Final = 24 << 20
+"""Bytes of lines that are sieved together: the more, the fewer times a kind's scanner has to come into the cache."""
+_MOST_OF_REST: Final = 8_192
+"""Lines that rest rules are matched on at once."""
 _HEADS: Final = {EVENT_ID: "number", CHANNEL: "channel", PROVIDERS[0]: "provider0", PROVIDERS[1]: "provider1"}
-_ORIGIN: Final = attrgetter("number", "channel", "provider0", "provider1")
 _PLAIN: Final = str | int | None | UnsetType
 _HEAD: Final = msgspec.json.Decoder(msgspec.defstruct("Head", [
     (attribute, int, msgspec.field(name=key)) if key == EVENT_ID else (attribute, _PLAIN, msgspec.field(name=key, default=UNSET))
     for key, attribute in _HEADS.items()
-], gc=False, eq=False))
+], gc=False, frozen=True))
 Head = Any
-"""The few values of a record that say its kind."""
-Origin = tuple[int, Any, Any, Any]
-"""Event id, channel and the two places of the provider."""
+"""The few values of a record that say its kind: event id, channel, and the two places of the provider. Equal heads are one origin."""
 
 
 @dataclass(slots=True)
 class Flat:
-    """What came of lines: hits (`row` is the line's place), the places left to the caller, records that no parser takes."""
+    """What came of lines: hits (`row` is the line's place), those left to the caller by place, how many no parser takes."""
 
     hits: list[Hit]
-    left: list[int]
+    left: dict[int, bytes]
     dead: int = 0
 
 
@@ -68,69 +68,57 @@ class _Plan:
 
 
 class FlatMatcher:
-    """Matches lines against an engine's rules. Keeps what it learned of event ids and of the data between calls."""
+    """Matches lines against an engine's rules. Keeps what it learned of event ids and of the data between frames."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._plans: dict[Origin, _Plan] = {}
+        self._origins = _Origins()
+        self._plans: dict[int, _Plan] = {}
         self._sieves: dict[int, Sieve] = {}
         self._alone: dict[str, Alone] = {}
 
-    def match(self, lines: Sequence[Record], heads: Sequence[Head], parse: Callable[[list[bytes]], list[Event | None]]) -> Flat:
-        """Match records; `heads` are what `read_heads` read of them, `parse` gives a record's event, None where it is a dead letter."""
+    def frame(self, parse: Callable[[list[bytes]], list[Event | None]]) -> FlatFrame:
+        """Begin with lines that are matched together; `parse` gives a record's event, None where it is a dead letter. One frame at a time."""
         self._engine.forget_if_full()
-        for sieve in self._sieves.values():
-            sieve.learn()
-        groups, left = self._grouped(lines, heads)
-        found = Flat([], left)
-        asked: dict[int, list[PreparedRule]] = {}
-        for plan, places in groups:
-            if plan.kind is None:
-                continue
-            if plan.sieve is None:
-                left += places
-                continue
-            candidates, unclear = plan.sieve.sift(list(map(lines.__getitem__, places)))
-            if unclear:
-                left += [places[at] for at in unclear]
-                candidates = {at: rules for at, rules in candidates.items() if at not in unclear}
-            asked |= {places[at]: rules for at, rules in candidates.items()}
-            if plan.rest is not None and plan.reader is not None:
-                chosen = [place for at, place in enumerate(places) if at not in unclear] if unclear else places
-                refused = self._match_rest(plan.rest, plan.reader, lines, chosen, found.hits)
-                left += refused
-                for place in refused:
-                    asked.pop(place, None)
-        self._ask(lines, asked, parse, found)
-        left.sort()
-        return found
+        if len(self._origins) > _MOST_ORIGINS:
+            self._origins, self._plans = _Origins(), {}
+        return FlatFrame(self, parse)
 
-    def _ask(self, lines: Sequence[Record], asked: dict[int, list[PreparedRule]], parse: Callable[[list[bytes]], list[Event | None]],
-             found: Flat) -> None:
-        """Ask of the lines that rules could match; where a line is not plain enough, of its event."""
-        harder: dict[int, list[PreparedRule]] = {}
-        for place, rules in asked.items():
-            hits = self._asked_plainly(lines[place], place, rules)
-            if hits is None:
-                harder[place] = rules
-            else:
-                found.hits += hits
-        if not harder:
-            return
-        for (place, rules), event in zip(harder.items(), parse([bytes(lines[place]) for place in harder]), strict=True):
-            if event is None:
-                found.dead += 1
-            else:
-                found.hits += self._judged(EventLookup(event), place, rules)
+    def origins(self, heads: Sequence[Head]) -> Places:
+        """The number of each record's origin; 0 if it has none."""
+        return np.fromiter(map(self._origins.__getitem__, heads), np.int64, len(heads))
 
-    def _asked_plainly(self, line: Record, place: int, rules: list[PreparedRule]) -> list[Hit] | None:
-        """The hits by the line's own keys; None if only the parser can say what it means."""
+    def plan(self, origin: int, piece: Piece) -> _Plan:
+        """How lines of an origin are matched, of which `piece` are some."""
+        if not origin:
+            return _LEFT
+        plan = self._plans.get(origin)
+        if plan is not None and plan.sieve is not None:
+            plan.sieve.learn()
+        if plan is None or (plan.sieve is not None and plan.sieve.rest is not plan.rest):
+            sample = list(map(piece.record, range(min(SAMPLE, len(piece.places)))))
+            plan = self._plans[origin] = self._plan(sample, self._origins.heads[origin])
+        return plan
+
+    def is_unasked(self, origin: int) -> bool:
+        """Whether it is known that no rule asks for lines of an origin."""
+        plan = self._plans.get(origin)
+        return plan is not None and plan.kind is None
+
+    def of_rest(self, rest: _Rest) -> Iterator[Hit]:
+        """The hits of the rest rules."""
+        for hit in self._engine.match_rows(rest.kind, _Structs(rest.reader.sources, rest.records), None):
+            yield Hit(hit.rule_id, rest.places[hit.row], hit.atoms)
+
+    def asked(self, line: bytes, place: int, rules: list[PreparedRule]) -> list[Hit] | None:
+        """The hits of rules by the line's own keys; None if only the parser can say what it means."""
         try:
-            return self._judged(_LineLookup(orjson.loads(line)), place, rules)
+            return self.judged(_LineLookup(orjson.loads(line)), place, rules)
         except (_NotPlainError, orjson.JSONDecodeError):
             return None
 
-    def _judged(self, event: Lookup, place: int, rules: list[PreparedRule]) -> list[Hit]:
+    def judged(self, event: Lookup, place: int, rules: list[PreparedRule]) -> list[Hit]:
+        """The hits of rules on one event."""
         hits: list[Hit] = []
         for rule in rules:
             alone = self._alone.get(rule.rule_id)
@@ -141,54 +129,19 @@ class FlatMatcher:
                 hits.append(Hit(rule.rule_id, place, atoms))
         return hits
 
-    def _match_rest(self, rest: Kind, reader: _Reader, lines: Sequence[Record], places: list[int], hits: list[Hit]) -> list[int]:
-        """Match the rest rules the ordinary way; returns the places of lines that are left after all."""
-        records, refused = reader.read(lines, places)
-        if refused:
-            gone = set(refused)
-            places = [place for place in places if place not in gone]
-        hits += [Hit(hit.rule_id, places[hit.row], hit.atoms) for hit in self._engine.match_rows(rest, _Structs(reader.sources, records), None)]
-        return refused
-
-    def _grouped(self, lines: Sequence[Record], heads: Sequence[Head]) -> tuple[list[tuple[_Plan, list[int]]], list[int]]:
-        """Places by plan, and the places of lines that are left."""
-        left: list[int] = []
-        places: Iterable[int] = range(len(heads))
-        if None in heads:
-            left = [place for place, head in enumerate(heads) if head is None]
-            places = [place for place, head in enumerate(heads) if head is not None]
-            heads = [head for head in heads if head is not None]
-        groups: defaultdict[Origin, list[int]] = defaultdict(list)
-        for place, origin in zip(places, map(_ORIGIN, heads), strict=True):
-            groups[origin].append(place)
-        found: list[tuple[_Plan, list[int]]] = []
-        large = max(map(len, lines), default=0) > LARGEST
-        for origin, group in groups.items():
-            if large and any(len(lines[place]) > LARGEST for place in group):
-                left += [place for place in group if len(lines[place]) > LARGEST]
-                group = [place for place in group if len(lines[place]) <= LARGEST]
-            found.append((self._planned(origin, [bytes(lines[place]) for place in group[:SAMPLE]]), group))
-        return found, left
-
-    def _planned(self, origin: Origin, sample: Sequence[bytes]) -> _Plan:
-        """The plan for an origin, made anew where its kind's sieve was."""
-        plan = self._plans.get(origin)
-        if plan is None or (plan.sieve is not None and plan.sieve.rest is not plan.rest):
-            if len(self._plans) >= _MOST_PLANS:
-                self._plans.clear()
-            plan = self._plans[origin] = self._plan(sample, *origin)
-        return plan
-
-    def _plan(self, sample: Sequence[bytes], number: int, channel: object, *providers: object) -> _Plan:
-        named = [one for one in providers if isinstance(one, str)]
-        if not isinstance(channel, str) or len(named) != 1 or None in providers:
+    def _plan(self, sample: Sequence[bytes], head: Head) -> _Plan:
+        """The plan for lines of one origin, made anew where its kind's sieve was."""
+        named = [one for one in (head.provider0, head.provider1) if isinstance(one, str)]
+        if not isinstance(head.channel, str) or len(named) != 1 or None in (head.provider0, head.provider1):
             return _LEFT
-        kind = self._engine.kind_of(log_sources().windows(channel, str(number), named[0]), str(number))
+        number = str(head.number)
+        kind = self._engine.kind_of(log_sources().windows(head.channel, number, named[0]), number)
         if kind is None:
             return _Plan()
         sieve = self._sieves.get(id(kind))
         if sieve is None:
-            sieve = self._sieves[id(kind)] = Sieve(kind, self._engine.atoms, sample, plain=self._is_plain, keys=_every_key, odd=_odd_keys)
+            sieve = self._sieves[id(kind)] = Sieve(
+                kind, self._engine.atoms, sample, plain=self._is_plain, keys=_every_key, odd=_odd_keys, key=_first_key)
         if sieve.rest is None:
             return _Plan(kind, sieve)
         if sieve.rest.matching.keywords is not None or any(_sources(names) is None for names in sieve.rest.matching.asked()):
@@ -206,6 +159,101 @@ class FlatMatcher:
 _LEFT: Final = _Plan(kind=Kind.__new__(Kind))
 
 
+class FlatFrame:
+    """Lines on their way through the matcher: those of an origin wait for one another until there are enough, or no more."""
+
+    def __init__(self, matcher: FlatMatcher, parse: Callable[[list[bytes]], list[Event | None]]) -> None:
+        self._matcher, self._parse = matcher, parse
+        self._texts: list[Text] = []
+        self._heads: list[Head] = []
+        self._before = self._size = 0
+        self._rests: dict[int, _Rest] = {}
+        self._harder: list[tuple[int, bytes, list[PreparedRule]]] = []
+        self._found = Flat([], {})
+
+    def add(self, text: Text) -> None:
+        """More lines."""
+        self._texts.append(text)
+        self._heads += read_heads(text)
+        self._size += len(text.text)
+        if self._size >= _AT_ONCE:
+            self._deal()
+
+    def _deal(self) -> None:
+        """Lay every line to those of its origin."""
+        if not self._heads:
+            return
+        matcher = self._matcher
+        origins = matcher.origins(self._heads)
+        origins[np.concatenate([one.ends - one.starts for one in self._texts]) > LARGEST] = 0
+        for origin, piece in grouped(self._texts, origins):
+            if not matcher.is_unasked(origin):
+                self._sift(origin, piece())
+        self._before += len(self._heads)
+        self._texts, self._heads, self._size = [], [], 0
+
+    @property
+    def left(self) -> int:
+        """How many lines are left to the caller so far."""
+        return len(self._found.left)
+
+    def finish(self) -> Flat:
+        """What came of all lines."""
+        self._deal()
+        for rest in self._rests.values():
+            self._found.hits += self._matcher.of_rest(rest)
+        if self._harder:
+            for (place, _, rules), event in zip(self._harder, self._parse([line for _, line, _ in self._harder]), strict=True):
+                if event is None:
+                    self._found.dead += 1
+                else:
+                    self._found.hits += self._matcher.judged(EventLookup(event), place, rules)
+        return self._found
+
+    def _sift(self, origin: int, piece: Piece) -> None:
+        """Match lines of one origin."""
+        plan = self._matcher.plan(origin, piece)
+        if plan.kind is None:
+            return
+        if plan.sieve is None:
+            self._leave(piece, range(len(piece.places)))
+            return
+        candidates, left = plan.sieve.sift(piece)
+        if plan.reader is not None and plan.rest is not None:
+            rest = self._rests.get(origin)
+            if rest is None or rest.reader is not plan.reader or len(rest.places) >= _MOST_OF_REST:
+                if rest is not None:
+                    self._found.hits += self._matcher.of_rest(rest)
+                rest = self._rests[origin] = _Rest(plan.rest, plan.reader)
+            left = left | rest.add(piece, left, self._before)
+        self._leave(piece, left)
+        for at, rules in candidates.items():
+            if at not in left:
+                line, place = piece.record(at), self._before + int(piece.places[at])
+                hits = self._matcher.asked(line, place, rules)
+                if hits is None:
+                    self._harder.append((place, line, rules))
+                else:
+                    self._found.hits += hits
+
+    def _leave(self, piece: Piece, left: Iterable[int]) -> None:
+        for at in left:
+            self._found.left[self._before + int(piece.places[at])] = piece.record(at)
+
+
+class _Origins(dict[Head, int]):
+    """A number for each origin met so far; 0 where there is no head."""
+
+    def __init__(self) -> None:
+        super().__init__({None: 0})
+        self.heads: list[Head] = [None]
+
+    def __missing__(self, head: Head) -> int:
+        number = self[head] = len(self.heads)
+        self.heads.append(head)
+        return number
+
+
 @functools.cache
 def _every_key(names: Names) -> list[str]:
     """The keys under which a rule's field may stand."""
@@ -214,6 +262,12 @@ def _every_key(names: Names) -> list[str]:
 
 def _odd_keys(names: Names) -> list[str]:
     return [odd for _, keys in _sources(names) or () for key in keys if (odd := odd_key(key))]
+
+
+def _first_key(names: Names) -> str | None:
+    """The key whose text, where it is there, is the value of a rule's field; None if there may be several."""
+    sources = [keys for _, keys in _sources(names) or () if keys]
+    return sources[0][0] if sources and len(sources[0]) == 1 else None
 
 
 @functools.cache
@@ -230,20 +284,16 @@ def _sources(names: Names) -> list[tuple[str, tuple[str, ...]]] | None:
     return found
 
 
-def read_heads(records: Text | Sequence[Record]) -> Sequence[Head]:
-    """What says the kind of each record; None if it is none we know. Lines that came together are read together, if they can be."""
-    if isinstance(records, Text):
-        try:
-            heads: list[Head] = _HEAD.decode_lines(records.text) if records.is_tidy else []
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            heads = []
-        if len(heads) == len(records.lines):
-            return heads
-        records = records.lines
-    return list(map(_head, records))
+def read_heads(text: Text) -> Sequence[Head]:
+    """What says the kind of each record; None if it is none we know. They are read together, if they can be."""
+    try:
+        heads: list[Head] = _HEAD.decode_lines(text.text) if text.is_tidy else []
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        heads = []
+    return heads if len(heads) == len(text) else list(map(_head, text))
 
 
-def _head(line: Record) -> Head:
+def _head(line: memoryview) -> Head:
     try:
         return _HEAD.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -315,23 +365,23 @@ class _Reader:
             self.sources[names] = tuple((field, attributes[key]) for field, keys in found for key in keys)
         self._seldom = sorted(seldom)
         fields = [(attribute, _PLAIN, msgspec.field(name=key, default=UNSET)) for key, attribute in attributes.items()]
-        self._decode = msgspec.json.Decoder(msgspec.defstruct("Line", fields, gc=False, eq=False)).decode
+        self._decoder = msgspec.json.Decoder(msgspec.defstruct("Line", fields, gc=False, eq=False))
 
-    def read(self, lines: Sequence[Record], places: Sequence[int]) -> tuple[list[Any], list[int]]:
-        """The structs, and the places of lines that have none: odd types, or one field under two names."""
-        records: list[Any] = []
-        refused: list[int] = []
-        decode, add = self._decode, records.append
-        for place in places:
-            try:
-                add(decode(lines[place]))
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                refused.append(place)
-        clashing = self._clashing(records) if self._seldom else set()
-        if clashing:
-            gone = set(refused)
-            read = [place for place in places if place not in gone]
-            refused += [read[at] for at in clashing]
+    def read(self, piece: Piece) -> tuple[list[Any], set[int]]:
+        """The structs, and the places in the piece of lines that have none: odd types, or one field under two names."""
+        refused: set[int] = set()
+        try:
+            records = self._decoder.decode_lines(piece.text)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            records = []
+            for at in range(len(piece.places)):
+                try:
+                    records.append(self._decoder.decode(piece.record(at)))
+                except (msgspec.MsgspecError, UnicodeDecodeError):
+                    refused.add(at)
+        if self._seldom and (clashing := self._clashing(records)):
+            read = [at for at in range(len(piece.places)) if at not in refused]
+            refused.update(read[at] for at in clashing)
             records = [record for at, record in enumerate(records) if at not in clashing]
         return records, refused
 
@@ -343,6 +393,29 @@ class _Reader:
                 if column.count(UNSET) != len(column):
                     found.update(at for at, value in enumerate(column) if value is not UNSET and getattr(records[at], first) is not UNSET)
         return found
+
+
+class _Rest:
+    """Lines of one origin as the rest rules are to see them: `records` as they were read, with their places among all."""
+
+    def __init__(self, kind: Kind, reader: _Reader) -> None:
+        self.kind, self.reader = kind, reader
+        self.records: list[Any] = []
+        self.places: list[int] = []
+
+    def add(self, piece: Piece, unclear: Set[int], before: int) -> Set[int]:
+        """Read a piece but for `unclear`; its places count on from `before`. Returns the places in it of lines that cannot be read so."""
+        records, refused = self.reader.read(piece)
+        places = (piece.places + before).tolist()
+        if unclear or refused:
+            read = [at for at in range(len(places)) if at not in refused]
+            kept = [(record, places[at]) for record, at in zip(records, read, strict=True) if at not in unclear]
+            self.records += [record for record, _ in kept]
+            self.places += [place for _, place in kept]
+        else:
+            self.records += records
+            self.places += places
+        return refused
 
 
 class _Structs:

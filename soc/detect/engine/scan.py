@@ -50,14 +50,13 @@ class Scanner:
         flags = _SINGLE if once else 0
         self._database = _database(every, [flags | _CASELESS] * len(texts) + [flags] * len(exact)) if every else None
 
-    def found(self, buffer: bytes | memoryview, before: int = 0) -> list[tuple[int, int]]:
-        """(number of the text, position behind it) of everything found; the exact ones are numbered on. Positions count on from `before`."""
+    def found(self, buffer: bytes | memoryview) -> list[tuple[int, int]]:
+        """(number of the text, position behind it) of everything found; the exact ones are numbered on."""
         found: list[tuple[int, int]] = []
         add = found.append
         if self._database is not None:
-            self._database.scan(buffer, match_event_handler=lambda number, _start, end, _flags, _context: add((number, before + end)))
+            self._database.scan(buffer, match_event_handler=lambda number, _start, end, _flags, _context: add((number, end)))
         return found
-
 
     def which(self, buffer: bytes) -> set[int]:
         """The numbers of all that is found."""

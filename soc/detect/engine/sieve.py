@@ -19,8 +19,9 @@ import numpy as np
 
 from soc.detect.compiled import AtomSpec
 from soc.detect.engine.atoms import Atoms, PreparedRule
+from soc.detect.engine.excuses import Excuse, Grounds, excuses_of
 from soc.detect.engine.kind import Kind
-from soc.detect.engine.lines import Record
+from soc.detect.engine.lines import Piece
 from soc.detect.engine.needles import needle_sets
 from soc.detect.engine.scan import FOLDING_TO_ASCII, LONGEST, ODD_ESCAPES, Scanner, is_escaped
 from soc.detect.engine.tree import ALWAYS, Node
@@ -35,13 +36,15 @@ SAMPLE: Final = 200
 _COMMON: Final = 0.05
 """Share of records in which a rule's needles may be found for it to be worth looking at them one by one."""
 _AS_A_REST: Final = 0.2
+_WORTHWHILE: Final = 0.5
+"""Share of records that an excuse is to speak for."""
 _FEW: Final = 6
 """Needles of a set that is looked at where another one of the rule's was found: larger sets cost more than asking the rule."""
-_AT_ONCE: Final = 200
-"""Records that are joined and scanned while they are in the processor's cache: a quarter faster than all at once."""
 _MOST_PATTERNS: Final = 1_000_000
 _LOOK_AGAIN: Final = (2_000, 10_000, 100_000)
-"""Records after each of which a kind's sieve is made anew from what was found since the last time."""
+"""Records after each of which, the last again and again, a kind's sieve is made anew from what was found since the last time."""
+_LOUD: Final = 1_000
+"""Findings of a needle at which the sieve is made anew sooner, if it was taken for rare and is not."""
 _SHORTEST: Final = 2
 """Bytes of a needle."""
 _ANCHORED: Final = frozenset({"is", "startswith", "endswith"})
@@ -58,30 +61,37 @@ class _Sifted:
 
     rule: PreparedRule
     others: tuple[tuple[bytes, ...], ...]
+    excuse: Excuse | None
 
 
 class Sieve:
     """The sieve of one kind."""
 
     def __init__(self, kind: Kind, atoms: Atoms, sample: Sequence[bytes], *, plain: Callable[[int], bool],
-                 keys: Callable[[Names], Sequence[str]], odd: Callable[[Names], Iterable[str]]) -> None:
+                 keys: Callable[[Names], Sequence[str]], odd: Callable[[Names], Iterable[str]], key: Callable[[Names], str | None]) -> None:
         """`sample` are a few records of the kind, for a first idea of what is common. Raises RuntimeError where nothing can be scanned with.
 
         `plain` says of an atom whether the parser copies what it tests as it is; `keys` gives all keys under which a field's
-        value may stand, `odd` those of them that records seldom have.
+        value may stand, `odd` those of them that records seldom have, `key` the one whose text is the value wherever it is there.
         """
-        self._kind, self._atoms, self._plain, self._keys, self._odd = kind, atoms, plain, keys, odd
+        self._kind, self._atoms, self._plain, self._keys, self._odd, self._key = kind, atoms, plain, keys, odd, key
         self._packed = bool(sample) and not any(map(_is_spaced, sample))
         """Whether keys stand beside their values without spaces, so that a needle may hold both: other records are unclear."""
         self._shares: dict[str, float] = {}
         self._seen = 0
         self._counts: dict[str, int] = {}
+        self._sample: list[bytes] = []
+        """A few records for the next time it is made: there are some once it is due."""
         self._due = list(_LOOK_AGAIN)
+        self._is_loud = False
         self._choice: object = None
         self._sets: dict[str, list[frozenset[str]]] = {}
         self._by_atom = {atom: self._needles(atom) for tree in kind.trees for atom in set(tree.every_atom())}
+        self._excuses: dict[str, list[Excuse]] = {}
+        self._excused: dict[str, Excuse] = {}
+        """The excuse that is tried, by rule."""
         self._try(sample)
-        self._make()
+        self._make(sample)
 
     def _try(self, sample: Sequence[bytes]) -> None:
         """Count every needle there is in a few records."""
@@ -95,36 +105,50 @@ class Sieve:
                 counts[number] += 1
         self._shares |= {text: count / len(sample) for text, count in zip(texts, counts, strict=True)}
 
-    def _make(self) -> None:
+    def _make(self, sample: Sequence[bytes]) -> None:
         for rule, tree in zip(self._kind.rules, self._kind.trees, strict=True):
             known = self._sets.get(rule.rule_id)
             if known is None or (known and min(map(self._share, known)) > _COMMON):
                 self._sets[rule.rule_id] = self._needed(tree)
-        rest, sieved = self._split()
-        choice = [rule.order for rule in rest], [sets[0] for _, sets in sieved]
+        rest, sieved = self._split(sample)
+        choice = [rule.order for rule in rest], [sets[:1] for _, sets in sieved], [self._excused.get(rule.rule_id) for rule, _ in sieved]
         if choice == self._choice:
             return
         self._choice = choice
         owners: dict[str, list[_Sifted]] = {}
+        self._everywhere: list[_Sifted] = []
+        """Those without needles, of which most records are excused."""
         for rule, sets in sieved:
             others = [one for one in sets[1:] if len(one) <= _FEW][:2]
-            sifted = _Sifted(rule, tuple(tuple(needle.encode() for needle in sorted(one)) for one in others))
-            for needle in sets[0]:
+            sifted = _Sifted(rule, tuple(tuple(needle.encode() for needle in sorted(one)) for one in others), self._excused.get(rule.rule_id))
+            if not sets:
+                self._everywhere.append(sifted)
+            for needle in sets[0] if sets else ():
                 owners.setdefault(needle, []).append(sifted)
         self.rest = Kind(rest, self._atoms, self._kind.known) if rest else None
         """The rules that no needle speaks for."""
         self._texts = list(owners)
         self._owners = list(owners.values())
-        odd = {f'"{key}"' for names in self.rest.matching.asked() for key in self._odd(names)} if self.rest is not None else set()
-        odd.update(f'"{key}":' if self._packed else f'"{key}"' for key in NESTED)
-        if self._packed:
-            odd.update(_SPACES)
-            named = {names for rule, _ in sieved for atom in rule.atoms if self._anchors(atom) for names in (self._atoms.names[atom],)}
-            odd.update(f'"{key}":{sign}' for names in named for key in self._keys(names) for sign in "[{")
-        self._exact = (*sorted(odd), *FOLDING_TO_ASCII, *ODD_ESCAPES)
-        self._scanner = _scanner(tuple(self._texts), self._exact)
+        excused = [one.excuse for sifted in (*owners.values(), self._everywhere) for one in sifted]
+        self._signs = tuple(sorted({excuse.sign for excuse in excused if excuse is not None}))
+        self._exact = (*self._unclear([rule for rule, _ in sieved]), *FOLDING_TO_ASCII, *ODD_ESCAPES)
+        self._scanner = _scanner(tuple(self._texts), self._exact + self._signs)
 
-    def _split(self) -> tuple[list[PreparedRule], list[tuple[PreparedRule, list[frozenset[str]]]]]:
+    def _unclear(self, sieved: Sequence[PreparedRule]) -> Sequence[str]:
+        """What stands in records whose bytes are not their values: odd keys, objects, spaces or lists where needles hold keys."""
+        read = set(self.rest.matching.asked()) if self.rest is not None else set()
+        for rule in sieved:
+            if rule.rule_id in self._excused:
+                read.update(self._atoms.names[atom] for atom in rule.atoms if self._atoms.specs[atom].field)
+        found = {f'"{key}"' for names in read for key in self._odd(names)}
+        found.update(f'"{key}":' if self._packed else f'"{key}"' for key in NESTED)
+        if self._packed:
+            found.update(_SPACES)
+            named = {self._atoms.names[atom] for rule in sieved for atom in rule.atoms if self._anchors(atom)}
+            found.update(f'"{key}":{sign}' for names in named for key in self._keys(names) for sign in "[{")
+        return sorted(found)
+
+    def _split(self, sample: Sequence[bytes]) -> tuple[list[PreparedRule], list[tuple[PreparedRule, list[frozenset[str]]]]]:
         """The rest, and the rules that are sieved, each with its sets of needles, the rarest first.
 
         Having a rest at all costs a second reading of every record, as much as asking rules of a fifth of them.
@@ -133,67 +157,100 @@ class Sieve:
         common: list[tuple[PreparedRule, list[frozenset[str]]]] = []
         sieved: list[tuple[PreparedRule, list[frozenset[str]]]] = []
         asked = 0.0
-        for rule in self._kind.rules:
+        for rule, tree in zip(self._kind.rules, self._kind.trees, strict=True):
             sets = sorted(self._sets.get(rule.rule_id, ()), key=self._share)
             share = self._share(sets[0]) if sets else 1.0
-            if not sets:
-                rest.append(rule)
-            elif share <= _COMMON or self._has_keywords(rule):
+            worthwhile = sets and (share <= _COMMON or self._has_keywords(rule))
+            self._excused.pop(rule.rule_id, None)
+            excused = None if worthwhile else self._excuse(rule, tree, sample)
+            if worthwhile:
                 sieved.append((rule, sets))
-            else:
+            elif excused is not None and excused <= _COMMON:
+                sieved.append((rule, []))
+            elif excused is not None and share * excused <= _AS_A_REST:
+                common.append((rule, sets))
+                asked += share * excused
+            elif sets:
                 common.append((rule, sets))
                 asked += share
+            else:
+                rest.append(rule)
         if rest or asked > _AS_A_REST:
             return rest + [rule for rule, _ in common], sieved
         return [], sieved + common
+
+    def _excuse(self, rule: PreparedRule, tree: Node, sample: Sequence[bytes]) -> float | None:
+        """Choose what excuses most records of a rule. Returns the share of them left to ask it of; None if nothing excuses one in two."""
+        if not self._packed:
+            return None
+        if rule.rule_id not in self._excuses:
+            self._excuses[rule.rule_id] = excuses_of(tree, self._atoms, self._plain, self._key)
+        able = [one.tried(sample) for one in self._excuses[rule.rule_id]]
+        share, best = max(able, key=lambda one: one[0], default=(0.0, None))
+        if best is None or share < _WORTHWHILE:
+            return None
+        self._excused[rule.rule_id] = best
+        return 1 - share
 
     def _has_keywords(self, rule: PreparedRule) -> bool:
         """Such a rule is sieved whatever it costs: matching keywords the ordinary way takes every field of every record."""
         return any(not self._atoms.specs[atom].field for atom in rule.atoms)
 
-    def sift(self, records: Sequence[Record]) -> tuple[dict[int, list[PreparedRule]], set[int]]:
-        """By place the rules that the record could match, and the places whose escapes or characters need the parser."""
-        self._seen += len(records)
+    def sift(self, piece: Piece) -> tuple[dict[int, list[PreparedRule]], set[int]]:
+        """By place in the piece the rules that a record could match, and the places whose escapes or characters need the parser."""
+        self._seen += len(piece.places)
+        if not self._sample and (self._seen >= self._due[0] or self._is_loud):
+            self._sample = list(map(piece.record, range(min(SAMPLE, len(piece.places)))))
+        found = self._scanner.found(piece.text)
         candidates: dict[int, list[PreparedRule]] = {}
-        borders = np.cumsum(np.fromiter(map(len, records), np.int64, len(records)) + 1)
-        found: list[tuple[int, int]] = []
-        for first in range(0, len(records), _AT_ONCE):
-            found += self._scanner.found(b"\n".join(records[first : first + _AT_ONCE]), int(borders[first - 1]) if first else 0)
-        odd: set[int] = set()
-        if found:
-            numbers, ends = np.array(found, np.int64).T
-            places = np.searchsorted(borders, ends)
-            escapes = len(self._texts) + len(self._exact) - len(ODD_ESCAPES)
-            for place, end in zip(places[numbers >= escapes].tolist(), ends[numbers >= escapes].tolist(), strict=True):
-                if not is_escaped(records[place], end - 2 - (int(borders[place - 1]) if place else 0)):
+        if not found and not self._everywhere:
+            return candidates, set()
+        numbers, ends = np.array(found, np.int64).reshape(-1, 2).T
+        places = np.searchsorted(piece.borders, ends)
+        signs = len(self._texts) + len(self._exact)
+        grounds = None
+        if self._signs:
+            is_sign = numbers >= signs
+            grounds = Grounds(piece, self._signs, numbers[is_sign] - signs, places[is_sign], ends[is_sign])
+            for sifted in self._everywhere:
+                assert sifted.excuse is not None
+                for place in grounds.others(sifted.excuse):
+                    candidates.setdefault(place, []).append(sifted.rule)
+            numbers, ends, places = numbers[~is_sign], ends[~is_sign], places[~is_sign]
+        is_escape = numbers >= signs - len(ODD_ESCAPES)
+        odd = _escaped(piece, places[is_escape].tolist(), ends[is_escape].tolist())
+        lowered: tuple[int, bytes] = (-1, b"")
+        for pair in np.unique((places * _MOST_PATTERNS + numbers)[~is_escape]).tolist():
+            place, number = divmod(pair, _MOST_PATTERNS)
+            if number >= len(self._texts):
+                if self._exact[number - len(self._texts)] not in _SPACES or _SPACED.search(piece.record(place)) is not None:
                     odd.add(place)
-            pairs = np.unique(places * _MOST_PATTERNS + numbers)
-            lowered: tuple[int, bytes] = (-1, b"")
-            for pair in pairs.tolist():
-                place, number = divmod(pair, _MOST_PATTERNS)
-                if number >= len(self._texts):
-                    if number < escapes and (self._exact[number - len(self._texts)] not in _SPACES or _SPACED.search(records[place]) is not None):
-                        odd.add(place)
-                    continue
-                text = self._texts[number]
-                self._counts[text] = self._counts.get(text, 0) + 1
-                if place != lowered[0]:
-                    lowered = place, bytes(records[place]).lower()
-                for sifted in self._owners[number]:
-                    if all(any(needle in lowered[1] for needle in one) for one in sifted.others):
-                        waiting = candidates.setdefault(place, [])
-                        if sifted.rule not in waiting:
-                            waiting.append(sifted.rule)
+                continue
+            self._count(self._texts[number])
+            for sifted in self._owners[number]:
+                if sifted.others and place != lowered[0]:
+                    lowered = place, piece.record(place).lower()
+                if ((not sifted.others or all(any(needle in lowered[1] for needle in one) for one in sifted.others))
+                        and (grounds is None or sifted.excuse is None or not grounds.excused(sifted.excuse, place))):
+                    waiting = candidates.setdefault(place, [])
+                    if sifted.rule not in waiting:
+                        waiting.append(sifted.rule)
         return candidates, odd
+
+    def _count(self, text: str) -> None:
+        self._counts[text] = count = self._counts.get(text, 0) + 1
+        if count == _LOUD and self._shares.get(text, 0.0) <= _COMMON < count / self._seen:
+            self._is_loud = True
 
     def learn(self) -> None:
         """Make the sieve, and so `rest`, anew once enough was seen to know which needles are common here."""
-        if not self._due or self._seen < self._due[0]:
+        if not self._sample:
             return
-        del self._due[0]
+        if self._seen >= self._due[0] and len(self._due) > 1:
+            del self._due[0]
         self._shares |= {text: self._counts.get(text, 0) / self._seen for text in self._texts}
-        self._seen, self._counts = 0, {}
-        self._make()
+        self._make(self._sample)
+        self._seen, self._counts, self._sample, self._is_loud = 0, {}, [], False
 
     def _share(self, texts: Iterable[str]) -> float:
         """The share of records that hold one of these texts, as far as is known; shorter ones count as a little more common."""
@@ -212,16 +269,21 @@ class Sieve:
             together |= min(sets, key=self._share)
         return [frozenset(together)]
 
-    def _needles(self, atom: int) -> list[frozenset[str]]:
+    def _needles(self, atom: int) -> Sequence[frozenset[str]]:
         if not self._plain(atom):
-            return []
+            return ()
         spec = self._atoms.specs[atom]
         anchored = anchored_needles(spec, self._keys(self._atoms.names[atom])) if self._anchors(atom) else frozenset()
-        return [anchored] if anchored else needles_of(spec)
+        return (anchored,) if anchored else needles_of(spec)
 
     def _anchors(self, atom: int) -> bool:
         """Whether the needles of an atom may hold its field's key, or the end of the value."""
         return self._packed and bool(self._atoms.specs[atom].field) and self._atoms.specs[atom].test in _ANCHORED
+
+
+def _escaped(piece: Piece, places: list[int], ends: list[int]) -> set[int]:
+    """The places of records with an odd escape, of those where one seems to end."""
+    return {place for place, end in zip(places, ends, strict=True) if not is_escaped(piece.record(place), end - 2 - piece.start(place))}
 
 
 @lru_cache(maxsize=1024)
@@ -230,7 +292,8 @@ def _scanner(texts: tuple[str, ...], exact: tuple[str, ...]) -> Scanner:
     return Scanner(texts, exact)
 
 
-def needles_of(spec: AtomSpec) -> list[frozenset[str]]:
+@lru_cache(maxsize=100_000)
+def needles_of(spec: AtomSpec) -> Sequence[frozenset[str]]:
     """Sets of lower-case texts, JSON-escaped, of each of which a record must hold one (case ignored) for the test to be true.
 
     A number is looked for as it prints: one that a record writes with an exponent is not found.
@@ -242,8 +305,8 @@ def needles_of(spec: AtomSpec) -> list[frozenset[str]]:
     elif spec.test == "re":
         literals = needle_sets(spec.literal)
     else:
-        return []
-    return [found for one in literals if (found := _spelled(one))]
+        return ()
+    return tuple(found for one in literals if (found := _spelled(one)))
 
 
 def _spelled(literals: Iterable[str]) -> frozenset[str]:
@@ -284,4 +347,6 @@ def _is_spaced(record: bytes) -> bool:
 
 def _plain_parts(text: str) -> list[str]:
     """The parts of a text that a record holds as they are, or in capitals: ASCII that is no control, signs without case."""
+    if text.isascii() and text.isprintable():
+        return [text]
     return "".join(sign if " " <= sign <= "~" or (sign > "\xa0" and sign.casefold() == sign == sign.upper()) else "\0" for sign in text).split("\0")
