@@ -31,8 +31,8 @@ _MAX_DECLARED: Final = 2 * 1024 * 1024 * 1024
 _MAX_DIRECTORY: Final = 16 * 1024 * 1024
 SAMPLES: Final = ".samples.jsonl"
 """How a file beside a rule ends that holds its samples."""
-_NO_END = "it has no end"
-_AGAIN = "copy or fetch it again; nothing of it was imported"
+_NO_END: Final = "it has no end"
+_AGAIN: Final = "copy or fetch it again; nothing of it was imported"
 _RULE_NAME: Final = re.compile(r"\.ya?ml\Z", re.IGNORECASE)
 _DAMAGED: Final = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError, UnicodeError, struct.error)
