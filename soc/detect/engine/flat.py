@@ -30,7 +30,7 @@ from soc.event import Event
 from soc.normalise.flatwindows import CHANNEL, ECHOES, EVENT_ID, LARGEST, MADE, PROVIDERS, keys_of, odd_key, text_of_number
 from soc.normalise.logsources import log_sources
 
-__all__ = ["Flat", "FlatFrame", "FlatMatcher", "Head", "read_heads"]
+__all__ = ["Flat", "FlatFrame", "FlatMatcher"]
 
 _MOST_ORIGINS: Final = 10_000
 _AT_ONCE: Final = 24 << 20
@@ -174,7 +174,7 @@ class FlatFrame:
     def add(self, text: Text) -> None:
         """More lines."""
         self._texts.append(text)
-        self._heads += read_heads(text)
+        self._heads += _read_heads(text)
         self._size += len(text.text)
         if self._size >= _AT_ONCE:
             self._deal()
@@ -284,7 +284,7 @@ def _sources(names: Names) -> list[tuple[str, tuple[str, ...]]] | None:
     return found
 
 
-def read_heads(text: Text) -> Sequence[Head]:
+def _read_heads(text: Text) -> Sequence[Head]:
     """What says the kind of each record; None if it is none we know. They are read together, if they can be."""
     try:
         heads: list[Head] = _HEAD.decode_lines(text.text) if text.is_tidy else []
